@@ -47,13 +47,16 @@ REFERENCE_FLAGS = {**dict.fromkeys(SWITCHES.split(), True), **dict.fromkeys(VALU
 
 @dataclass(frozen=True)
 class Command:
-    """What a script can be told.
+    """The command line of one script: its flags, and the files that supply values which were not typed.
 
     Attributes:
-        groups: configurations by the title of their flags, besides data, model and run.
-        files: the flags that name checkpoints, which say what was not typed; the first is the one to begin with.
+        script: file name of the script.
+        about: one sentence for ``--help``.
+        groups: dataclasses of flags by the title of their group, besides data, model and run.
+        files: flags that name checkpoints. Values that were not typed are taken from these files. The first flag names
+            the checkpoint that the script starts from.
         split: what becomes of a typed ``--split_seed``, see ``trainer.inherited.inherit``.
-        methods: whether ``--unlearn`` decides which hyper-parameters there are.
+        methods: whether the script has hyper-parameters that depend on ``--unlearn``.
     """
 
     script: str
@@ -65,7 +68,7 @@ class Command:
 
     @property
     def every_group(self) -> dict[str, type]:
-        """All configurations by title."""
+        """All dataclasses of flags by title, those for data, model and run included."""
         return {"data": Data, "model": Model, "run": Run, **self.groups}
 
 
@@ -188,7 +191,7 @@ COMMANDS = {command.script: command for command in (IMP, SYNFLOW, FORGET, SALIEN
 
 
 def read_by(script: str) -> frozenset[str]:
-    """Flags that a script, or a method that it runs, has a use for."""
+    """Names, without dashes, of all flags that a script or one of its methods reads; ``script`` as in ``COMMANDS``."""
     from unlearn import registry
 
     command = COMMANDS[script]
@@ -200,7 +203,8 @@ def parse_imp(argv: list[str] | None, read_files: bool = True) -> TrainingArgume
     """Arguments of ``main_imp.py``.
 
     Args:
-        read_files: let the checkpoint say what was not typed, if there is one.
+        argv: the words after the script's name; None for those of the process.
+        read_files: take values that were not typed from the checkpoint, if one is given.
     Raises:
         UsageError: anything wrong that can be seen without reading data.
     """
@@ -254,7 +258,10 @@ def parse_forget(argv: list[str] | None, read_files: bool = True) -> ForgetArgum
 
 
 def parse_saliency(argv: list[str] | None, read_files: bool = True) -> ForgetArguments:
-    """Arguments of ``main_saliency.py``: like ``main_forget.py`` with method raw; ``hyper`` says what to find."""
+    """Arguments of ``main_saliency.py``, as those of ``main_forget.py`` with method raw; ``hyper`` is a ``Saliency``.
+
+    See ``parse_imp``.
+    """
     typed, shared = _shared(SALIENCY, _read(SALIENCY, argv), read_files)
     judged = build(Evaluation, typed)
     if judged.mask is None:
@@ -327,8 +334,10 @@ def parse_transfer(argv: list[str] | None, read_files: bool = True) -> transfer.
 
 
 def parse_generate(work: str, argv: list[str] | None) -> generation.GenerateArguments:
-    """Arguments of ``main_generate.py``, whose first word is ``work``.
+    """Arguments of ``main_generate.py``, whose first word is ``work``, a key of ``GENERATE``.
 
+    Args:
+        argv: the words after the script's name, the first word included; None for those of the process.
     Raises:
         UsageError: anything wrong that can be seen without reading data.
     """
@@ -375,14 +384,14 @@ def parse_generate(work: str, argv: list[str] | None) -> generation.GenerateArgu
     )
 
 
-# The parts of ``GenerateArguments``, and the flags that they are made of; a script has those that it reads.
+# Fields of ``GenerateArguments`` and the dataclasses of flags that fill them; a script fills only those that it reads.
 PARTS: dict[str, type] = {"generator": generation.Generator, "settings": generation.Pretraining}
 PARTS |= {"transformer": generation.Transformer, "encode": generation.Encode}
 PARTS |= {"erase": generation.Erase, "judging": generation.Judging}
 PARTS |= {"drawing": generation.Drawing, "masking": generation.Masking, "prompts": generation.Prompts}
 PARTS |= {"counting": generation.Counting}
-SETTINGS = ("settings", "drawing", "masking", "encode")  # parts that are the ``settings`` of a script
-FORGETTING = ("forget", "saliency")  # what is told of no classes to forget takes those of --class_to_replace
+SETTINGS = ("settings", "drawing", "masking", "encode")  # the first of them that a script has is its ``settings``
+FORGETTING = ("forget", "saliency")  # without a flag that says what to forget, these take --class_to_replace's default
 GENERATION = {
     "convert": (partial(parse_generate, "convert"), "converting"),
     "encode": (partial(parse_generate, "encode"), "encoding"),
@@ -395,10 +404,10 @@ GENERATION = {
 
 
 def _begun(command: Command, typed: dict[str, Any]) -> tuple[generation.Start, str, set[type]]:
-    """The generator to begin with, its back end, and the configurations of networks that nothing reads then.
+    """The generator to start from, its back end, and the network configurations that stay unread.
 
     Raises:
-        UsageError: none is named where one is needed, or a folder of no known kind.
+        UsageError: ``--model`` is needed and missing, or names a folder of no known kind.
     """
     from generation import kinds
 
@@ -415,7 +424,10 @@ def _begun(command: Command, typed: dict[str, Any]) -> tuple[generation.Start, s
 
 
 def _methods_of_diffusion(command: Command, words: list[str]) -> dict[str, list[type]]:
-    """The configurations of methods whose flags ``main_generate.py forget`` reads: of the typed one in ``--help``."""
+    """Configurations of the methods whose flags ``main_generate.py forget`` accepts, under the title "".
+
+    These are all methods for diffusion models, or in ``--help`` the typed one alone.
+    """
     from unlearn import registry
 
     parser = Parser(prog=command.script)
@@ -435,7 +447,7 @@ def _said_of_diffusion(name: str) -> str:
 
 
 def _fitted(typed: dict[str, Any], name: str, kind: str) -> tuple[Any, Any]:
-    """A method's hyper-parameters: typed, or what suits a diffusion model of this kind; and the method."""
+    """The hyper-parameters of method ``name``, and the method; what was not typed is what suits this kind of model."""
     from generation import fitting
     from unlearn import registry
 
@@ -444,9 +456,10 @@ def _fitted(typed: dict[str, Any], name: str, kind: str) -> tuple[Any, Any]:
 
 
 def _read(command: Command, argv: list[str] | None) -> dict[str, Any]:
-    """What was typed.
+    """Values of the typed flags by name.
 
-    ``--help`` shows the common flags, ``--help all`` all flags, ``--unlearn NAME --help`` that method's with its words.
+    ``--help`` shows the common flags, ``--help all`` all flags, ``--unlearn NAME --help`` those of one method in its
+    own words.
     """
     from unlearn import help, registry
 
@@ -472,10 +485,11 @@ def _read(command: Command, argv: list[str] | None) -> dict[str, Any]:
 def _typed(
     parser: Parser, groups: dict[str, type], argv: list[str] | None, hyper: Sequence[type] = (), title: str = ""
 ) -> dict[str, Any]:
-    """What was typed, by a parser of these configurations.
+    """Values of the typed flags by name, read by a parser that has the flags of these dataclasses.
 
     Args:
-        hyper: configurations of methods; the flags of a single one are shown under ``title``, in its own words.
+        groups: dataclasses of flags by title.
+        hyper: dataclasses of methods' flags. The flags of a single one are shown under ``title``, in its own words.
     """
     if parser.help_topic(argv) is None:
         parser = _PARSERS.setdefault((type(parser), parser.prog, *hyper), parser)
@@ -484,7 +498,8 @@ def _typed(
     return parser.read(argv)
 
 
-_PARSERS: dict[tuple, Parser] = {}  # that show no help, by script and methods: a sweep reads thousands of command lines
+# Parsers that show no help, by script and methods. They are kept because a sweep reads thousands of command lines.
+_PARSERS: dict[tuple, Parser] = {}
 
 
 def _declare(
@@ -496,7 +511,7 @@ def _declare(
     parser.usage = f"{parser.prog} [--flag value ...] [@FILE]"
     common = parser.add_argument_group("common flags") if short else None
     places = [(common or parser.add_argument_group(name), config) for name, config in groups.items()]
-    if len(hyper) == 1:  # before the groups, whose flags of the same names have other words
+    if len(hyper) == 1:  # first, because the groups describe flags of these names in other words
         add_options(parser.add_argument_group(title), hyper[0], negatable=True, beside=_for_transformers(hyper[0]))
     for group, config in places:
         trains = issubclass(config, (Train, transfer.FullProbe))
@@ -513,13 +528,13 @@ def _declare(
 
 
 def _for_transformers(config: type) -> dict[str, str]:
-    """What ``--help`` says beside the defaults of ``config``."""
+    """Notes by flag that ``--help`` shows beside the defaults of ``config``: other defaults for transformers."""
     suited = {name: f"{describe(value)} for transformers" for name, value in training_flags.suited(config).items()}
     return suited | ({"warmup": "a twentieth of --epochs for transformers"} if issubclass(config, Train) else {})
 
 
 def _shared(command: Command, typed: dict[str, Any], read_files: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What was typed with what checkpoints add to it, and the part of the record that all scripts have."""
+    """The typed values completed from checkpoints, and the fields that the arguments of all scripts share."""
     if typed.get("no_val") and "dataset" in typed:
         typed = {**typed, "dataset": base_name(canonical(typed["dataset"])) + NO_VAL}
     opened = read_files and ("checkpoint" not in command.files or "resume" in typed)
@@ -536,7 +551,7 @@ def _shared(command: Command, typed: dict[str, Any], read_files: bool) -> tuple[
 
 
 def _model(typed: dict[str, Any]) -> Model:
-    """The model's flags; statistics of the input go together."""
+    """The model's flags. ``--mean`` and ``--std`` must come together; "imagenet" becomes numbers in ``typed``."""
     named = {"mean": IMAGENET[0], "std": IMAGENET[1]}
     if typed.get("mean") == "imagenet":
         typed.setdefault("std", "imagenet")
@@ -556,7 +571,7 @@ def _model(typed: dict[str, Any]) -> Model:
 
 
 def _data(typed: dict[str, Any]) -> Data:
-    """The data flags; of the reference's names for them, those that mean something here are taken out of ``typed``."""
+    """The data flags. The reference's ``--data_dir`` and ``--num_workers`` get our names in ``typed`` if they apply."""
     if "dataset" in typed:
         typed["dataset"] = canonical(typed["dataset"])
     if base_name(typed.get("dataset", "")) == "TinyImagenet" and "data_dir" in typed:
@@ -580,12 +595,13 @@ def _run(typed: dict[str, Any]) -> Run:
 
 
 def _unread(typed: dict[str, Any], configs: Any, data: Data, method: Any = None) -> tuple[str, ...]:
-    """Flags that were typed and nothing reads.
+    """Flags that were typed but that nothing reads, with dashes.
+
+    Hyper-parameters that all training methods share, flags of adapters, and flags of the field's existing command lines
+    may go unread.
 
     Raises:
-        UsageError: one of them is a hyper-parameter that other methods are about; what training methods share, and the
-            flags of the field's commands, may stand in a command line whatever the method. Or it stands where another
-            flag is evidently meant.
+        UsageError: an unread flag is a hyper-parameter of other methods only, or another flag is evidently meant.
     """
     from unlearn import registry
 

@@ -8,8 +8,8 @@
 Runs leave outputs.npz with --save_outputs. One table per density, a row per method, with originals (which forgot
 nothing) and retrained models (which have nothing to forget) as controls; AUC, balanced accuracy and true positive rates
 at 1 and 0.1 % false positives, with intervals over splits. ROC curves, how vulnerable single images are, and the
-most and least forgotten ones as pictures. attack.json has all numbers, and main_report.py then shows them too. What
-there are too few models for is named. docs/populations.md has the way from training to table.
+most and least forgotten ones as pictures. attack.json has all numbers, and main_report.py then shows them too. Attacks
+that need more models than there are, are named with the reason. docs/populations.md leads from training to table.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse(argv: list[str] | None) -> tuple[list[Path], Wanted]:
-    """What was typed; raises UsageError at an unknown flag or attack, or without a folder."""
+    """The folders and the typed flags; raises UsageError at an unknown flag or attack, or without a folder."""
     parser = Parser(prog="main_attack.py", description="Judge unlearning by populations of models.")
     parser.add_argument("folders", metavar="FOLDER", nargs="+", help="folders of runs at any depth")
     add_options(parser, Wanted)

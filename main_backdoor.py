@@ -6,8 +6,8 @@
     python main_backdoor.py --mask runs/trojan95/1checkpoint.pth.tar --unlearn FT_prune --save_dir runs/trojan95-l1
 
 The first trains on 4,500 images that carry a black square and the label of class 0, prunes 95 %, trains
-again and fine-tunes on the clean images (the paper's Trojan model cleanse); the second is its whole figure,
-with one dense training for all sparsities; the third unlearns a model that is there already.
+again and fine-tunes on the clean images (the paper's Trojan model cleanse). The second makes the paper's whole
+figure, with one dense training for all sparsities. The third unlearns a model that was trained before.
 A killed run goes on from its last epoch when the same command is given again.
 """
 

@@ -10,8 +10,8 @@ RUN is the folder of a finished run of main_forget.py, main_imp.py or main_synfl
 model is run once over the split's images. compare.html then shows accuracy per class, predictions, attacks by a
 threshold, similarity per layer, a map of features and the images themselves, with filters for all of them.
 
-Or RUN is the folder of a run of main_generate.py train or forget, with what main_generate.py score left in its folder
-scores. compare.html then shows what the generators drew, what the judge said of it, and all scores.
+Or RUN is the folder of a run of main_generate.py train or forget, whose subfolder scores holds what main_generate.py
+score wrote. compare.html then shows what the generators drew, what the judge said of it, and all scores.
 
 The page is one file below 5 MB that needs no server and no network. main_report.py links to it where it lies in the
 report's folder.
@@ -29,7 +29,7 @@ from utils import files
 from utils.errors import UsageError, leave, script
 from utils.options import Parser, add_options, build, option
 
-OPENING = ("data", "map", "images", "device")  # flags for models that are opened
+OPENING = ("data", "map", "images", "device")  # flags that are read only where models are opened: for classifiers
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse(argv: list[str] | None) -> tuple[list[str], dict[str, str]]:
-    """What was typed: runs, and text by flag; raises UsageError at an unknown flag, or without a run."""
+    """The runs and the values of the typed flags; raises UsageError at an unknown flag, or without a run."""
     parser = Parser(prog="main_compare.py", description="One page that sets models of one split side by side.")
     parser.add_argument("runs", metavar="RUN", nargs="+", help="folders of finished runs, or checkpoints in them")
     add_options(parser, Flags)

@@ -6,7 +6,7 @@
     python main_report.py runs/table1 --out results/table1 --pack && python main_report.py results/table1
 
 One table per data set, architecture, scenario, split and --compat: gap to Retrain in brackets, average gap, number of
-seeds, and what was published of it; what sparsity changes; methods in order of their gap over all scenarios and models;
+seeds, and published numbers; what sparsity changes; methods in order of their gap over all scenarios and models;
 one table per poison (main_backdoor.py) and per transfer (main_transfer.py); with --claims whether claims hold. Each is
 written as Markdown and CSV, the first kind as LaTeX too, with pictures as PNG and SVG; report.html has them all. What
 is missing, failed or in no table is named. A run counts once. --pack writes all runs into one file, read like their
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was typed, with the defaults of what was not."""
+    """The command line, with defaults for what was not typed."""
 
     folders: list[Path]
     out: Path
@@ -59,7 +59,7 @@ class Wanted:
 
 
 def parse(argv: list[str] | None) -> Wanted:
-    """What was typed; raises UsageError at an unknown flag or score, without a folder, or at a wrong file of claims."""
+    """The command line; raises UsageError at an unknown flag or score, without a folder, or at a wrong claims file."""
     parser = Parser(prog="main_report.py", description="Tables and plots from the result.json files below a folder.")
     parser.add_argument("folders", metavar="PATH", nargs="+", help="folders of runs at any depth, or packed files")
     parser.add_argument("--out", metavar="DIR", default=None, help="where to write (default: the first folder)")

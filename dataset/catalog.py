@@ -1,4 +1,4 @@
-"""The catalogue of data sets: what each declares before anything of it is read. Imports neither numpy nor torch.
+"""The catalogue of data sets: what is known of each before its files are read. Imports neither numpy nor torch.
 
 A data set is one file in ``dataset/named``, or a module of another package (``docs/adding.md``).
 """
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     Arrays = tuple[np.ndarray, np.ndarray]  # uint8 [N, H, W, 3], int64 [N]
     Reader = Callable[[Path, int | None], tuple[Arrays, Arrays, tuple[str, ...]]]
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation by channel, on [0, 1]
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation by channel, images in [0, 1]
 NUMERALS = tuple("0123456789")
-NO_VAL = "_no_val"  # ends the name of a data set that sets no training images apart; any may have it
+NO_VAL = "_no_val"  # suffix for any data set: no training images are set apart for validation
 
 
 @dataclass(frozen=True)
@@ -32,24 +32,27 @@ class Source:
     """A data set by name.
 
     Attributes:
-        read: (root, image side or None) -> train arrays, test arrays, class names; None if there always are files.
-        layout: root -> its image files, or None if there are none and ``read`` must do.
-        official: training images per class, validation part included; None if only the disk knows.
-        classes: their names, unless a folder tree says otherwise; None if only the disk knows.
-        mean, std: per-channel statistics on [0, 1]; None if they are taken from the training images.
-        size: side of the images in pixels; None if only the disk knows.
-        resized: whether image files of another size are brought to it where ``--input_size`` asks for none.
+        name: what ``--dataset`` calls it.
+        read: (root, image side or None) -> train arrays, test arrays, class names; None if it is always read from
+            image files.
+        layout: root -> its image files, or None if there are none, so that ``read`` is called.
+        official: training images per class, validation part included; None if only the files tell.
+        classes: names of the classes, unless a folder tree says otherwise; None if only the files tell.
+        mean, std: statistics by channel, for images in [0, 1]; None if they are computed from the training images.
+        size: side of the images in pixels; None if only the files tell.
+        resized: whether image files are resized to ``size`` if ``--input_size`` is not given.
         streamed: whether images are read from disk whenever they are needed.
-        pad, flip: augmentation at that size: 0 crops nothing; "reference" mirrors under ``--compat reference`` alone.
-            Streamed images are zoomed into instead of padded.
-        with_validation: whether a tenth of the training images is set apart.
+        pad: pixels of zero padding for random crops, for images of ``size``; 0 crops nothing. Streamed images are
+            zoomed into instead.
+        flip: whether images are mirrored at random; "reference" mirrors under ``--compat reference`` only.
+        with_validation: whether a tenth of the training images is set apart for validation.
         embedded: whether it comes with a package or is computed; it has no files and reads no ``--data``.
-        marks: files or folders by one of which its root is known, besides a class-folder tree.
-        archive: the published archive, which may lie in the root in place of these.
-        completed: (source, root) -> the source with what only its folder says; for sources without image files.
-        pixels: whether it holds images; otherwise it is for ``main_generate.py`` alone.
-        folder: the name under which it is usually unpacked, if it is looked for there too.
+        marks: names of files or folders, one of which identifies its root, besides a class-folder tree.
+        archive: file name of the published archive, which may lie in the root instead of these.
+        folder: name of the folder into which it is usually unpacked and in which it is looked for.
         superclasses: what a model learns in place of the classes, which are then subclasses.
+        completed: (source, root) -> the source with facts that only its folder has; for sources without image files.
+        pixels: whether it holds images; otherwise it is for ``main_generate.py`` only.
     """
 
     name: str
@@ -88,7 +91,7 @@ def register(source: Source) -> None:
 
 
 def names() -> list[str]:
-    """What ``--dataset`` takes; every name may end in ``_no_val``."""
+    """Names of all data sets, as ``--dataset`` takes them; every name may also end in ``_no_val``."""
     return list(_sources)
 
 
@@ -98,7 +101,7 @@ def is_known(name: str) -> bool:
 
 
 def canonical(name: str) -> str:
-    """The data set that ``name`` means, whatever its capitals, hyphens and underscores; an unknown name as it is."""
+    """The known name that equals ``name`` but for capitals, hyphens and underscores; an unknown name unchanged."""
     if name in _sources:
         return name
     known = [source + end for source in _sources for end in ("", NO_VAL)]
@@ -118,9 +121,10 @@ def get(name: str, stream: bool = False) -> Source:
     """The source called ``name``, in any capitals.
 
     Args:
-        stream: leave its images on disk; they are then normalised as ImageNet's, for want of a look at all of them.
+        stream: leave its images on disk. They are then normalised with ImageNet's statistics, since computing their own
+            would take a pass over all of them.
     Raises:
-        UsageError: for an unknown name, or one that cannot be streamed.
+        UsageError: an unknown name, or a data set that cannot be streamed.
     """
     name = canonical(name)
     source = _sources.get(base_name(name))

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
 
 class Chain:
-    """Image sets one after the other, to train on like one: every epoch passes over the first, then over the next.
+    """Image sets to train on one after the other: every epoch passes over the first set, then over the next.
 
     No batch holds images of two sets.
+
+    Args:
+        sets: at least one, all on one device.
     """
 
     def __init__(self, *sets: Images):
@@ -35,7 +38,7 @@ class Chain:
         return self._sets[0].device
 
     def plain(self) -> Self:
-        """Without augmentation."""
+        """A chain of the sets without augmentation."""
         views = copy.copy(self)
         views._sets = tuple(images.plain() for images in self._sets)
         return views
@@ -51,10 +54,12 @@ class Chain:
 
 
 def union(first: Images, second: Images) -> Images:
-    """Both sets, which have no image in common, as one, the first's images first, augmented and shuffled like the
-    second's.
+    """Join two sets into one, the first's images first, augmented and shuffled like the second.
 
-    Images are copied only if they lie in two sources.
+    Images are copied only if the sets have different sources.
+
+    Args:
+        first, second: sets on one device that have no image in common.
     """
     source, labels, offset = second.source, second._labels, 0
     if first.source is not second.source:
@@ -65,10 +70,14 @@ def union(first: Images, second: Images) -> Images:
 
 
 def endless(images: Images, size: int, seed: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """Batches from pass after pass over a set, each pass in an order of its own, from batch number ``start``.
+    """Batches of endless passes over a set, each pass in an order of its own.
 
-    Returns:
-        This process's images and labels, and the number of images of the whole batch.
+    Args:
+        size: images per batch of all processes together.
+        seed: fixes all orders and augmentations.
+        start: number of batches to skip at the beginning.
+    Yields:
+        This process's images, float [B, C, H, W], and labels, int64 [B], and the number of images of the whole batch.
     """
     sizes = images.sizes(size)
     for number in count(start // len(sizes)):

@@ -88,9 +88,12 @@ class Forget:
 
 
 def forgotten(forget: Forget, typed: dict[str, Any]) -> Scenario:
-    """Which images are forgotten, from the flags and from which of them were typed.
+    """Which images are forgotten, from the flags' values and from the flags that were typed.
 
-    Raises UsageError: two ways to say it are typed, or what is typed is no set of classes or positions.
+    Args:
+        typed: values by name of the flags that were typed.
+    Raises:
+        UsageError: two flags that say what to forget were typed, or a value is no set of classes or positions.
     """
     choosing = [f"--{name}" for name in ("forget", "indexes_to_replace") if name in typed]
     if {"class_to_replace", "num_indexes_to_replace"} & typed.keys():
@@ -114,14 +117,20 @@ def forgotten(forget: Forget, typed: dict[str, Any]) -> Scenario:
 
 
 def class_word(word: str, flag: str, low: int = 0) -> str:
-    """A class as typed, whose name only the data set knows. Raises UsageError: a number below ``low``."""
+    """``word``, a class by name or number, unchanged. Raises UsageError: a number below ``low``."""
     if re.fullmatch(r"-\d+", word):
         raise UsageError(f"{flag} {word}: must be at least {low}")
     return word
 
 
 def of_classes(words: tuple[str, ...], count: int | None, typed_as: str | None = None) -> Scenario:
-    """Some or all images of classes as typed; until the data set is known, ``labels`` are those that are numbers."""
+    """A scenario of some or all images of classes.
+
+    Args:
+        words: classes by name or number. Until ``Scenario.named`` looks up names, ``labels`` are the numbers only.
+        count: how many images of these classes together; None for all.
+        typed_as: flag and value, for errors.
+    """
     numbers = tuple(sorted(int(word) for word in words if word.isdecimal()))
     return Scenario(numbers, count, None, typed_as, classes=words)
 
@@ -150,13 +159,13 @@ def _from_word(word: str) -> Scenario:
 
 
 def _random(argument: str, typed_as: str) -> Scenario | None:
-    """So many images of any class, or so large a part of them; None for neither. Raises ValueError: no number."""
+    """A scenario of a number, or a fraction in (0, 1), of all images; None if out of range. ValueError: no number."""
     count = float(argument) if "." in argument else int(argument)
     return Scenario(None, count, None, typed_as) if count > 0 and (isinstance(count, int) or count < 1) else None
 
 
 def _some_classes(argument: str, typed_as: str, subclass: bool) -> Scenario | None:
-    """Some or all images of classes, ``C,C`` or ``C,C:N``; None for neither."""
+    """A scenario from ``C,C`` or ``C,C:N``, classes and a number of images; None if it has neither form."""
     listed, _, number = argument.rpartition(":") if re.search(r":\d+$", argument) else (argument, "", "")
     classes, count = tuple(listed.split(",")), int(number) if number else None
     if listed.startswith("-") or not all(classes) or len(set(classes)) < len(classes) or count == 0:
@@ -165,7 +174,7 @@ def _some_classes(argument: str, typed_as: str, subclass: bool) -> Scenario | No
 
 
 def class_order(text: str | None) -> tuple[str, ...] | None:
-    """Classes from a list with commas between or from a file, where a line ends one too."""
+    """Classes, as typed, from a list with commas between, or from a file with commas or line ends between."""
     if text is None:
         return None
     flag = f"--removal_order {text}"

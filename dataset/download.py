@@ -1,4 +1,4 @@
-"""Download a named data set over TLS, of a known size and SHA-256; nothing is left where a check fails."""
+"""Download a named data set over TLS; a file of an unexpected size or SHA-256 is not kept."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from pathlib import Path
 from utils import files, parallel
 from utils.errors import UsageError
 
-CHUNK, SILENCE = 1 << 20, 60  # bytes that are read at a time, and seconds after which a silent server is given up
+CHUNK, SILENCE = 1 << 20, 60  # bytes to read at a time; seconds to wait for a silent server
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A file that somebody publishes.
+    """A published file.
 
     Attributes:
-        size: in bytes.
-        sha256: hex digits.
-        folder: what the file, a tar archive, holds; None for a file that is used as it is.
+        url: its address, which begins with https://.
+        size: bytes.
+        sha256: 64 hex digits.
+        folder: the folder in the file, if this is a tar archive to unpack; None for a file that is used as it is.
     """
 
     url: str
@@ -37,7 +38,7 @@ class Remote:
 
     @property
     def name(self) -> str:
-        """What is there in the end: the folder, or the file."""
+        """Name of what ``fetch`` leaves on disk: the unpacked folder, or the file."""
         return self.folder or self.file
 
     @property
@@ -47,7 +48,7 @@ class Remote:
 
 
 def _four(folder: str, *known: tuple[int, str]) -> list[Remote]:
-    """The IDX files of a data set in MNIST's format, by size and SHA-256."""
+    """The four IDX files of a data set in MNIST's format, from the size and SHA-256 of each."""
     names = [f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
     return [Remote(f"{folder}/{name}", *facts) for name, facts in zip(names, known)]
 
@@ -99,13 +100,13 @@ FILES = {
 
 
 def fetch(remote: Remote, root: Path) -> None:
-    """Have ``remote.name`` in ``root``: from the archive if that lies there, else from the network; a line says so.
+    """Make sure that ``root`` holds ``remote.name``: unpack the archive if it lies there, else download; prints a line.
 
     Of several processes the main one downloads, and the others wait.
 
     Raises:
-        UsageError: no network, no TLS, another size or another checksum.
-        RunError: the disk refuses.
+        UsageError: no network, no TLS, or a file of another size or checksum.
+        RunError: the file cannot be written.
     """
     archive = root / remote.file
     packed = remote.folder is not None and archive.is_file()
@@ -147,7 +148,7 @@ class _Encrypted(urllib.request.HTTPRedirectHandler):
 
 
 def receive(remote: Remote, path: Path) -> None:
-    """Write the file itself. Raises UsageError: as ``fetch``."""
+    """Download the file to ``path``. Raises UsageError: no network, no TLS, or another size or checksum."""
     if not remote.url.startswith("https://"):
         raise UsageError(f"{remote.url}: is not encrypted; nothing is downloaded from there")
     secure = urllib.request.HTTPSHandler(context=ssl.create_default_context())
@@ -170,13 +171,13 @@ def receive(remote: Remote, path: Path) -> None:
 
 
 def unpack(archive: Path, target: Path, folder: str) -> None:
-    """Take the plain files out of ``folder`` of a tar archive, and nothing else."""
+    """Extract the regular files directly in ``folder`` of a tar archive to ``target/folder``, and nothing else."""
     (target / folder).mkdir()
     with tarfile.open(archive, "r:*") as members:
         for member in members:
             parts = Path(member.name).parts
             if member.isreg() and len(parts) == 2 and parts[0] == folder:
                 source = members.extractfile(member)
-                assert source is not None  # as of every plain file
+                assert source is not None  # tarfile returns a stream for every regular file
                 with source, (target / folder / parts[1]).open("xb") as file:
                     shutil.copyfileobj(source, file)

@@ -1,4 +1,4 @@
-"""Images to look at: a whole data set in memory, known to be the one that models were trained on."""
+"""Images to show: a whole data set in memory, checked to be the one that models were trained on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Gallery:
     Attributes:
         images: uint8 [N, H, W, C], the official training images first, then the test images.
         labels: int64 [N].
-        classes: their names.
+        classes: names of the classes, in order of their numbers.
     """
 
     images: np.ndarray
@@ -26,12 +26,13 @@ class Gallery:
 
 
 def gallery(name: str, root: str | None, size: int | None, digest: str) -> Gallery | None:
-    """The images of a data set that comes with a package or lies in a folder that was named; None for any other.
+    """All images of a data set; None if it has files and no folder is given.
 
     Args:
-        root: the value of ``--data``.
+        name: name of the data set.
+        root: the folder to read, the value of ``--data``; None if it was not typed.
         size: side in pixels that the models saw; None for the data set's own.
-        digest: of the data set that is meant.
+        digest: ``sources.Dataset.digest`` of the data set that the models were trained on.
     Raises:
         UsageError: there is no such folder, or it holds other images.
     """

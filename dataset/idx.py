@@ -1,4 +1,4 @@
-"""Data sets in IDX files, the format of MNIST: unsigned bytes behind their shape, plain or as .gz."""
+"""Data sets in IDX files, the format of MNIST: a shape followed by unsigned bytes, plain or as .gz."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PARTS = ("train", "t10k")
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 MARKS = tuple(f"train-{name}{end}" for name in (IMAGES, IMAGES.replace("-idx", ".idx")) for end in ("", ".gz"))
-SIDE = 32  # pixels to which the images of 28 are brought, as in Deep Unlearn
+SIDE = 32  # pixels; the images of 28 x 28 are resized to this, as in Deep Unlearn
 MOST = 1 << 30  # bytes of such a file, unpacked
 
 
@@ -27,7 +27,8 @@ def read_idx(name: str, classes: tuple[str, ...], counts: tuple[int, ...]) -> Re
 
     Args:
         name: torchvision's class, which names its folder.
-        counts: training images of each class. Several data sets have files by the same names; this tells them apart.
+        classes: names of the classes.
+        counts: training images of each class, which tell data sets apart whose files have the same names.
     """
 
     def read(root: Path, size: int | None) -> tuple[Arrays, Arrays, tuple[str, ...]]:
@@ -60,7 +61,7 @@ def _fetched(name: str, root: Path) -> Path:
 
 
 def _path(place: Path, part: str, name: str) -> Path | None:
-    """The file, under one of the names that it goes by."""
+    """The file under one of its usual names; None if there is none."""
     paths = (place / f"{part}-{stem}{end}" for stem in (name, name.replace("-idx", ".idx")) for end in ("", ".gz"))
     return next(filter(Path.is_file, paths), None)
 

@@ -1,4 +1,4 @@
-"""Sets of images, and those of them that live on the device, batched without per-image Python."""
+"""Sets of images: what they have in common, and those in memory, batched without a Python loop over images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from utils.device import moved
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-Part = Callable[[int], slice]  # from the number of images in a batch to those of them that this process takes
+Part = Callable[[int], slice]  # maps the number of images in a batch to the slice of them that this process takes
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,16 @@ class Augment:
 
 
 class Images(ABC):
-    """Some images of a data set, in a fixed order: all that training, unlearning and scoring know of data.
+    """Some images of a data set, in a fixed order: the only form in which training, unlearning and scoring see data.
 
-    ``ImageSet`` keeps its images on the device, ``stream.StreamedSet`` on disk.
+    ``ImageSet`` keeps its images on the device, ``stream.StreamedSet`` on disk. Methods that return a set leave this
+    one unchanged.
 
     Args:
-        source: the images themselves; sets with the same (``is``) source hold views on it.
-        labels: int64 [N], of all images of the source, on the device where batches go.
-        indices: int64 [M], which of the N belong to this set; all without it.
-        augment: what ``batches`` does to shuffled images; None for nothing.
+        source: the images themselves; several sets can share one source.
+        labels: labels of all images of the source, int64 [N], on the device where batches go.
+        indices: which of the N images belong to this set, int64 [M]; None for all.
+        augment: how ``batches`` augments shuffled images; None for not at all.
     Attributes:
         shuffle: False keeps the set's order, whatever seed ``batches`` is given (``in_order``).
     """
@@ -65,13 +66,13 @@ class Images(ABC):
         return self._labels[self.indices]
 
     def relabelled(self, labels: Tensor) -> Self:
-        """A set with other labels, int64 [M], in this set's order; the source's own stay as they are."""
+        """This set with other labels, int64 [M] in this set's order."""
         all_labels = self._labels.clone()
         all_labels[self.indices] = labels.to(all_labels)
         return self._copy(_labels=all_labels)
 
     def first(self, count: int, order: Tensor | None = None) -> Self:
-        """At most ``count`` images: the first, or those at the first places of ``order``, int64 [M]."""
+        """At most ``count`` images of this set: the first ones, in its own order or in ``order``, int64 [M]."""
         first = self.indices[:count] if order is None else self.indices[order[:count].to(self.device)]
         return self._copy(indices=first)
 
@@ -80,20 +81,20 @@ class Images(ABC):
         return self._copy(augment=None)
 
     def flips_alone(self) -> Self:
-        """This set without any other augmentation than flips, which it has if it had them."""
+        """This set with flips as its only augmentation, or with none if it has no flips."""
         flips = isinstance(self.augment, Augment) and self.augment.flip
         return self._copy(augment=Augment(0, True) if flips else None)
 
     def at(self, indices: np.ndarray | Tensor) -> Self:
-        """Other images of the same source, int64 [M], without augmentation."""
+        """A set of other images of the same source, ``indices`` int64 [K], without augmentation."""
         return self._copy(indices=torch.as_tensor(indices, dtype=torch.int64).to(self.device), augment=None)
 
     def in_order(self) -> Self:
-        """This set, never shuffled and so never augmented."""
+        """This set without shuffling and augmentation, whatever seed ``batches`` is given."""
         return self._copy(augment=None, shuffle=False)
 
     def of_classes(self, labels: Tensor) -> Self:
-        """The images whose class is among ``labels``, without augmentation; all if there are none."""
+        """The images whose class is among ``labels``, int64 [K], without augmentation; all images if none is."""
         chosen = self.indices[torch.isin(self.labels, labels)]
         return self.at(chosen) if len(chosen) else self.plain()
 
@@ -107,7 +108,7 @@ class Images(ABC):
         return [len(span) for span in spans(len(self), size)]
 
     def _spans(self, size: int, part: Part | None) -> list[range]:
-        """For each batch the places of its images in the order, or of ``part`` of them."""
+        """For each batch the positions of its images, or of ``part`` of them, in the epoch's order."""
         return [span if part is None else span[part(len(span))] for span in spans(len(self), size)]
 
     def batches(self, size: int, seed: int | None = None, part: Part | None = None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -116,7 +117,7 @@ class Images(ABC):
         Args:
             size: images per batch; the last batch may be smaller.
             seed: fixes order and augmentation; None keeps the set's order and augments nothing.
-            part: from the number of images in a batch to the slice of them that is wanted; None for all.
+            part: maps the number of images in a batch to the slice of them that is wanted; None for all.
         """
         order = self.indices
         if not self.shuffle:
@@ -138,7 +139,10 @@ class Images(ABC):
     def _read(
         self, order: Tensor, size: int, seed: int | None, part: Part | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """``part`` of batches of the images ``order``, augmented by ``seed`` and each image's place; not for None."""
+        """Batches of the images ``order``, int64 [M], or ``part`` of each batch.
+
+        Augmentation depends on ``seed`` and an image's position; None augments nothing.
+        """
 
 
 def spans(count: int, size: int) -> list[range]:
@@ -150,14 +154,15 @@ class ImageSet(Images):
     """Images in memory.
 
     Args:
-        source: uint8, or float32 for what the model is given as it is, [N, C, H, W], on the labels' device; best in
-            channels-last layout.
-        augment: an ``Augment`` for shuffled images; None for nothing.
+        source: [N, C, H, W] on the labels' device, best in channels-last layout: uint8, which batches scale to [0, 1],
+            or float32, which the model gets unchanged.
+        labels, indices: those of ``Images``.
+        augment: an ``Augment`` for shuffled images; None for no augmentation.
     """
 
     @property
     def images(self) -> Tensor:
-        """All images of the source, uint8 [N, C, H, W]."""
+        """All images of the source, uint8 or float32 [N, C, H, W]."""
         return self.source
 
     @property
@@ -173,7 +178,7 @@ class ImageSet(Images):
             yield scale(read(places)), labels[places]
 
     def _reader(self, order: Tensor, seed: int | None) -> Callable[[slice], Tensor]:
-        """From places in ``order`` to their images, as ``_read`` augments them; for a whole pass over the set."""
+        """A function from positions in ``order`` to their images, augmented for one pass over the set."""
         if seed is None or self.augment is None:
             return lambda places: gather(self.images, order[places])
         random, pad = seeds.generator(seed, "augmentation"), self.augment.pad
@@ -186,15 +191,15 @@ class ImageSet(Images):
 
 
 def scale(images: Tensor) -> Tensor:
-    """uint8 [0, 255] to float32 [0, 1], in the same layout; float32 images as they are."""
+    """uint8 in [0, 255] to float32 in [0, 1], in the same layout; images of other types are returned unchanged."""
     if images.dtype != torch.uint8:
         return images
-    # One launch where launches take time; the CPU has both steps vectorised, and not their union.
+    # On a GPU one kernel saves a launch. On the CPU both steps are vectorised, but a single one would not be.
     return images.to(torch.float32).div_(255) if images.device.type == "cpu" else images / 255
 
 
 def gather(images: Tensor, order: Tensor) -> Tensor:
-    """``images[order]`` in the same layout: [B, C, H, W]; each image is copied whole where it lies in one piece."""
+    """``images[order]`` in the same layout: [B, C, H, W]; images that are contiguous are copied as a whole."""
     for axes, back in (((0, 2, 3, 1), (0, 3, 1, 2)), ((0, 1, 2, 3), (0, 1, 2, 3))):
         source = images.permute(axes)
         if source.is_contiguous():
@@ -203,15 +208,16 @@ def gather(images: Tensor, order: Tensor) -> Tensor:
 
 
 def crop_and_flip(images: Tensor, shifts: Tensor, flips: Tensor, pad: int, picked: Tensor | None = None) -> Tensor:
-    """Move every image by its own offset over a zero border, then mirror the marked ones.
+    """Crop every image at its own offset after zero-padding, then mirror the marked ones.
 
     Args:
         images: [N, C, H, W], any dtype.
-        shifts: int64 [B, 2] on the CPU, top and left corner of the crop in the padded image, 0 to 2 * pad.
-        flips: bool [B] on the CPU.
-        picked: int64 [B], which images, on their device; all in order without it.
+        shifts: row and column of the crop's corner in the padded image, from 0 to 2 * pad, int64 [B, 2] on the CPU.
+        flips: which crops to mirror, bool [B] on the CPU.
+        pad: zeros on each side, in pixels.
+        picked: which images to crop, int64 [B] on their device; None for all, in order.
     Returns:
-        [B, C, H, W] in channels-last layout; lines are copied whole.
+        [B, C, H, W] in channels-last layout.
     """
     count, (channels, height, width) = len(flips), images.shape[1:]
     order = torch.argsort(flips.to(torch.uint8), stable=True)  # on the CPU, so that no device is waited for
@@ -224,7 +230,7 @@ def crop_and_flip(images: Tensor, shifts: Tensor, flips: Tensor, pad: int, picke
     top, left = shifts[:, :1], torch.where(flips, 2 * pad - shifts[:, 1], shifts[:, 1])[:, None]
     starts = ((place[:, None] * padded.shape[1] + top + row) * padded.shape[2] + left) * channels
     line = width * channels
-    # every stretch of a line's length, wherever it starts
+    # every stretch of a line's length, wherever it starts, so that lines are copied whole
     lines = padded.as_strided((max(padded.numel() - line + 1, 0), line), (1, 1))
     return (
         lines.index_select(0, moved(starts.flatten(), images.device))
@@ -235,14 +241,16 @@ def crop_and_flip(images: Tensor, shifts: Tensor, flips: Tensor, pad: int, picke
 
 @dataclass(frozen=True)
 class Crops:
-    """Where the pixels of cropped and flipped images come from, for a whole epoch on the images' device.
+    """Source positions of the pixels of cropped and flipped images, for a whole epoch, on the images' device.
 
-    ``crop_and_flip`` sorts images and copies lines, which is fast on a CPU. On a GPU its twenty small steps take longer
-    than their work; here a batch is one gather and two steps that black out the border, and the pixels are the same.
+    ``crop_and_flip`` sorts images and copies lines, which is fast on a CPU. On a GPU launching its twenty small steps
+    takes longer than computing them. Here a batch takes one gather and two steps that black out the border, with the
+    same result.
 
     Attributes:
-        rows, columns: of every pixel in its source image, int64 [M, H, 1] and [M, 1, W]; outside of it the nearest.
-        rows_inside, columns_inside: bool, likewise: whether they are inside.
+        rows, columns: row and column of every pixel in its source image, int64 [M, H, 1] and [M, 1, W]; for pixels of
+            the border those of the nearest pixel of the image.
+        rows_inside, columns_inside: whether a pixel lies in the image and not in the border, bool of these shapes.
     """
 
     rows: Tensor
@@ -252,7 +260,11 @@ class Crops:
 
     @classmethod
     def of(cls, shifts: Tensor, flips: Tensor, pad: int, height: int, width: int) -> Crops:
-        """Arguments as of ``crop_and_flip``, ``shifts`` and ``flips`` on the images' device."""
+        """The positions for images of ``height`` x ``width`` pixels.
+
+        Args:
+            shifts, flips, pad: those of ``crop_and_flip``, but on the images' device.
+        """
         across = torch.arange(width, device=shifts.device)
         rows = shifts[:, :1] - pad + torch.arange(height, device=shifts.device)
         columns = shifts[:, 1:] - pad + torch.where(flips[:, None], across.flip(0), across)
@@ -261,7 +273,13 @@ class Crops:
         return cls(rows[:, :, None], columns[:, None], rows_inside[:, :, None], columns_inside[:, None])
 
     def gather(self, images: Tensor, picked: Tensor, entries: slice) -> Tensor:
-        """Images ``picked``, int64 [B], of [N, C, H, W], cropped by these entries: channels-last [B, C, H, W]."""
+        """Cropped and flipped images, [B, C, H, W] in channels-last layout.
+
+        Args:
+            images: [N, C, H, W].
+            picked: which images, int64 [B].
+            entries: which of the M crops to use for them, in the same order.
+        """
         cropped = images.permute(0, 2, 3, 1)[picked[:, None, None], self.rows[entries], self.columns[entries]]
         inside = self.rows_inside[entries] & self.columns_inside[entries]
         return cropped.mul_(inside[..., None]).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Where on disk a data set lies: the folder that was named, or the one that is meant by it."""
+"""Find the folder of a data set: the one that was named, or one near it that holds the data set."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ DEPTH = 2  # levels of folders that are looked into below the one that was named
 def find_root(source: Source, root: Path | None) -> Path:
     """The folder to read: ``root``, one above or below it that holds the data set, or where a download would go.
 
-    Without ``root``, ``./data/NAME``, ``./data`` and their like in ``..`` are tried. TinyImageNet's own folder is also
-    looked for in ``root`` and in the current folder.
-    Raises UsageError: a file, several folders that could be meant, or a class's folder.
+    Without ``root``, ``data/NAME`` and ``data`` are tried in the current folder and in the one above it. A data set
+    with a usual folder (``Source.folder``), like TinyImageNet, is looked for by the name of that folder instead: in the
+    current folder, ``data`` and ``../data``. If ``root`` holds that folder, it is taken.
+
+    Raises:
+        UsageError: ``root`` is a file or the folder of one class, or several folders in it could be meant.
     """
     if source.embedded:
         return root or Path("data")
@@ -36,7 +39,7 @@ def find_root(source: Source, root: Path | None) -> Path:
 
 
 def fits(source: Source, place: Path) -> bool:
-    """Whether a folder holds the data set."""
+    """Whether the folder ``place`` holds the data set, by its marks or as a class-folder tree."""
     if not place.is_dir():
         return False
     if any((place / mark).exists() for mark in (*source.marks, *filter(None, [source.archive]))):
@@ -51,7 +54,7 @@ def fits(source: Source, place: Path) -> bool:
 
 
 def same_classes(names: tuple[str, ...], own: tuple[str, ...]) -> bool:
-    """Whether folders are the classes of a known data set, by name or by number, in its order."""
+    """Whether folders ``names`` are the classes ``own`` of a known data set, by name or by number, in its order."""
     if all(name.isdecimal() for name in names) and [int(name) for name in names] == list(range(len(own))):
         return True
     return [name.lower() for name in names] == [name.lower() for name in own]
@@ -62,7 +65,7 @@ def _usual_place(source: Source) -> Path:
         places = (folder / source.folder for folder in (Path(), Path("data"), Path("../data")))
         return next((place for place in places if tree.is_tree(place)), Path(source.folder))
     for candidate in (Path("data"), Path("../data")):
-        named = candidate / base_name(source.name)  # whatever tree is there is meant
+        named = candidate / base_name(source.name)  # any class-folder tree of this name is taken
         if fits(source, named) or tree.is_tree(named):
             return named
         if fits(source, candidate):
@@ -75,7 +78,7 @@ def _inner(source: Source, root: Path) -> Path:
 
 
 def _above(source: Source, root: Path) -> Path | None:
-    """The tree of which ``root`` is a part."""
+    """The folder above ``root`` if it holds the data set and ``root`` is a part of it, such as ``train``; else None."""
     absolute = Path(os.path.abspath(root))
     inner = {*chain.from_iterable(tree.PARTS.values()), *source.marks}
     if absolute.name.lower() in inner and root.is_dir() and fits(source, absolute.parent):
@@ -86,7 +89,7 @@ def _above(source: Source, root: Path) -> Path | None:
 
 
 def _below(source: Source, root: Path) -> Path | None:
-    """The one folder below ``root``, the nearest, that holds the data set."""
+    """The nearest folder below ``root`` that holds the data set; None if there is none."""
     level = [root] if root.is_dir() and not (root / "train").is_dir() else []
     for _ in range(DEPTH):
         level = [folder for place in level for folder in _inside(place)]
@@ -100,7 +103,7 @@ def _below(source: Source, root: Path) -> Path | None:
 
 
 def _inside(folder: Path) -> list[Path]:
-    """The visible folders in a folder; none where it cannot be read, since nobody named it."""
+    """The visible folders in a folder; none if it cannot be read, which is no error since it was not named."""
     with suppress(UsageError):
         return [folder / name for name in tree.subfolders(folder)]
     return []

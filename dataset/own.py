@@ -1,4 +1,4 @@
-"""Image sets from map-style data sets of the caller's own, such as torchvision's or a ``TensorDataset``."""
+"""Image sets from any map-style data set, such as torchvision's or a ``TensorDataset``."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ def read(samples: Any, name: str, device: torch.device, augment: Augment | None 
     """Read every sample once into memory, in order.
 
     Args:
-        samples: has a length, and gives pairs of an image and its class: PIL images or uint8 tensors [C, H, W], whose
-            pixels become [0, 1], or float tensors [C, H, W], which stay as they are; classes are whole numbers.
-        name: of the set, for errors.
-        augment: what training does to images.
-        workers: processes that read.
+        samples: a map-style data set of pairs of an image and its class. Images are PIL images or uint8 tensors
+            [C, H, W], which batches scale to [0, 1], or float tensors [C, H, W], which stay as they are. Classes are
+            whole numbers from 0.
+        name: name of the set, for errors.
+        device: where images and labels are put.
+        augment: how training augments the images; None for not at all.
+        workers: number of processes that read.
     Raises:
-        UsageError: it is empty or not map-style, or a sample is none of these or of another shape than the first.
+        UsageError: the data set is empty or not map-style, or a sample is of another kind, or of another shape or type
+            than the first.
     """
     if not hasattr(samples, "__len__") or not hasattr(samples, "__getitem__"):
         raise UsageError(f"{name}: must be a map-style data set, with a length and samples by number")
@@ -48,7 +51,7 @@ def read(samples: Any, name: str, device: torch.device, augment: Augment | None 
 
 
 def _samples(samples: Any, workers: int) -> Iterator[Any]:
-    """All samples in order; torch's own random numbers are left alone."""
+    """All samples in order, without drawing from torch's global generator."""
     loader = DataLoader(
         samples, AT_ONCE, num_workers=workers, collate_fn=list, generator=torch.Generator(), shuffle=False
     )
@@ -57,7 +60,7 @@ def _samples(samples: Any, workers: int) -> Iterator[Any]:
 
 
 def _checked(sample: Any, place: str) -> tuple[Tensor, int]:
-    """Image, uint8 or float32 [C, H, W], and class of a sample."""
+    """Image, uint8 or float32 [C, H, W], and class of a sample; UsageError if it is of another kind."""
     if not isinstance(sample, (tuple, list)) or len(sample) != 2:
         raise UsageError(f"{place}: must be a pair of an image and its class, not {type(sample).__name__}")
     image, label = sample

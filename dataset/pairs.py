@@ -1,4 +1,4 @@
-"""Retain and forget images in one training step: side by side, or mixed and marked."""
+"""Two sets in one training step, such as retain and forget images: a batch of each, or one mixed batch with marks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ Two = tuple[Tensor, Tensor]
 
 
 class Paired(Chain):
-    """Two sets side by side: every step has a batch of each; it is as long as the first.
+    """Two sets side by side: every step has a batch of each. Its length is that of the first.
 
     Args:
-        first: its batches have the size that ``batches`` is asked for.
-        second: its batches have ``size``; None for the same.
+        first: in batches of the size that ``batches`` is given.
+        second: in batches of ``size``.
+        size: None for the size that ``batches`` is given.
         cycle: whether ``second`` begins again, with the same batches, until ``first`` ends. Otherwise the set with
             fewer batches ends both.
     """
@@ -31,15 +32,18 @@ class Paired(Chain):
         return len(self._sets[0])
 
     def sizes(self, size: int) -> list[int]:
-        """A 1 for every pair of batches of ``size``: as of a single image, every process has all of them."""
+        """A 1 for every pair of batches of ``size``.
+
+        A pair counts as a single image, which ``utils.parallel`` does not divide: every process computes all of it.
+        """
         pairs, others = (-(-len(images) // of) for images, of in zip(self._sets, (size, self._size or size)))
         return [1] * (pairs if self._cycle else min(pairs, others))
 
     def batches(self, size: int, seed: int | None = None, part: Part | None = None) -> Iterator[tuple[Two, Two]]:
-        """Pairs of float images [B, C, H, W] and pairs of labels int64 [B], of ``first`` and of ``second``.
+        """Pairs of float images [B, C, H, W], and pairs of labels int64 [B], from ``first`` and ``second``.
 
-        Every one of several processes gets whole batches, whatever ``part``: a loss may compare each image of one
-        set with all of the other.
+        ``part`` is ignored: every process gets whole batches, since a loss may compare each image of one set with all
+        images of the other.
         """
         for (images, labels), (others, other_labels) in zip(
             self._sets[0].batches(size, seed), self._seconds(self._size or size, seed)
@@ -54,10 +58,10 @@ class Paired(Chain):
 
 
 class Marked(Chain):
-    """Two sets as one, shuffled together; labels come as ``(classes, marks)``, the marks True for images of ``second``.
+    """Two sets as one, shuffled together; labels come as ``(classes, marks)``, marks True for images of ``second``.
 
     Args:
-        first, second: without an image in common.
+        first, second: sets that have no image in common.
         classes: number of classes.
     """
 
@@ -66,6 +70,6 @@ class Marked(Chain):
         self._classes = classes
 
     def batches(self, size: int, seed: int | None = None, part: Part | None = None) -> Iterator[tuple[Tensor, Two]]:
-        """Float images [B, C, H, W], with classes int64 [B] and marks bool [B]; arguments as of ``Images.batches``."""
+        """Float images [B, C, H, W] with classes, int64 [B], and marks, bool [B]; arguments of ``Images.batches``."""
         for images, coded in self._sets[0].batches(size, seed, part):
             yield images, (coded % self._classes, coded >= self._classes)

@@ -19,8 +19,8 @@ class Poison:
     """What an attacker did to a training set.
 
     Attributes:
-        indices: the poisoned images, int64, ascending, into the official training set.
-        target: the label they all got.
+        indices: positions of the poisoned images in the official training set, int64, ascending.
+        target: the label that they all got.
         trigger: what was stamped on them.
     """
 
@@ -30,15 +30,15 @@ class Poison:
 
     @property
     def digest(self) -> str:
-        """16 hex digits that name images, label and trigger; stored in every checkpoint trained on them."""
+        """16 hex digits that identify images, label and trigger; stored in every checkpoint trained on them."""
         trigger = self.trigger
         return digest(self.indices, np.array([self.target, trigger.size, PLACES.index(trigger.place), trigger.value]))
 
     def apply(self, data: Dataset) -> Dataset:
         """``data`` with triggered images appended, all labelled ``target``.
 
-        Behind the N training images come the poisoned ones, in the order of ``indices``; behind the
-        M test images come all of them again, so that test image i is also image M + i.
+        Copies of the poisoned images follow the N training images, in the order of ``indices``. Copies of all M test
+        images follow these, so test image i with the trigger is image M + i.
         """
         target = np.int64(self.target)
         return replace(
@@ -56,8 +56,11 @@ def image_sets(
     """The sets of a poisoned training and of its cleansing.
 
     Args:
-        base: what is trained on, of which ``poison.indices`` are some, and what tests.
-        val: validation images, or None for the data set's own, or else the whole test set.
+        data: the data set without poison.
+        base: the split; ``poison.indices`` are among its training images.
+        val: positions of validation images in the training set; None for the data set's own validation images or, if it
+            has none, the clean test images.
+        device: where batches, labels and indices are.
     Returns:
         "train" (clean, then poisoned), "retain" (its clean part), "forget" (its poisoned part, labelled
         ``target``), "val" and "test" (clean), "triggered" (every test image with the trigger, labelled ``target``).
@@ -71,7 +74,7 @@ def image_sets(
         "train": views.train(np.concatenate([clean, poisoned])),
         "retain": views.train(clean),
         "forget": views.train(poisoned),
-        "val": views.val(val) if has_val else views.test(test),  # the clean half of all test images
+        "val": views.val(val) if has_val else views.test(test),  # the test images without the trigger
         "test": views.test(test),
         "triggered": views.test(test + len(data.test_labels)),
     }

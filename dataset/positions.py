@@ -1,4 +1,4 @@
-"""Which images a list names: positions, a 0/1 mask or image files, typed or in a file of any common kind.
+"""Read a list of images: positions, a 0/1 mask or names of image files, typed or in a file of any common kind.
 
 A file's content decides how it is read, not its name: NumPy's .npy and .npz, torch's .pt, JSON, and text with
 commas, semicolons, blanks or line ends between. Nothing in a file is run.
@@ -25,11 +25,11 @@ from utils.names import listed
 if TYPE_CHECKING:
     import numpy as np
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # as torchvision's ImageFolder
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # those of ImageFolder
 MOST = 64 << 20  # bytes of a file that lists images
-MOST_COLUMNS = 4  # lines of so many numbers each are a table; longer ones are a list that was wrapped
-NPY, ZIP = b"\x93NUMPY", b"PK\x03\x04"  # how files begin
-TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch's before 1.6
+MOST_COLUMNS = 4  # lines of at most so many numbers each are a table; longer lines are a wrapped list
+NPY, ZIP = b"\x93NUMPY", b"PK\x03\x04"  # the first bytes of such files
+TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the first bytes of files of torch before 1.6
 OTHERS = {
     b"\x80": "a pickle, which can run code; np.save the list",
     b"\x1f\x8b": "compressed; unpack it",
@@ -40,12 +40,12 @@ OTHERS = {
 
 @dataclass(frozen=True)
 class Listed:
-    """What a list says.
+    """The content of a list.
 
     Attributes:
-        positions: from 0, each once; of a mask those of its ones.
-        over: entries of the mask; None for a list of positions.
-        files: names of image files, in place of positions.
+        positions: positions from 0, each once; for a mask, those of its ones.
+        over: length of the mask; None if it is not a mask.
+        files: names of image files; None if the list holds positions or a mask.
     """
 
     positions: tuple[int, ...] = ()
@@ -77,7 +77,7 @@ def read(text: str, typed_as: str) -> Listed:
 
 
 def _means_a_file(text: str) -> bool:
-    """Whether one word that is no file looks like the name of one."""
+    """Whether a single word, although no such file exists, looks like a file's name."""
     return bool(re.search(r"[/\\]|\.[A-Za-z]\w*$", text)) and not re.search(r"[,;\s]", text)
 
 
@@ -104,7 +104,7 @@ def _values(content: bytes, flag: str) -> list[Any]:
 
 
 def _words(text: str) -> list[Any]:
-    """The members of a text: numbers, True and False, or a file name a line; a column's heading is left out."""
+    """The members of a text: numbers, True and False, or one file name per line; a column's heading is left out."""
     lines = [line.strip() for line in re.sub(r"#.*", "", text).splitlines() if line.strip()]
     names = [line.strip("\"'") for line in lines]
     if names and all(name.lower().endswith(SUFFIXES) for name in names):
@@ -126,7 +126,7 @@ def _check_columns(rows: list[list[str]], open_ended: list[bool]) -> None:
 
     Args:
         rows: the words of each line.
-        open_ended: whether a line ends in a separator, as where a list goes on in the next.
+        open_ended: for each line whether it ends in a separator, as in a list that goes on in the next line.
     """
     widths = {len(row) for row in rows}
     if len(rows) < 2 or len(widths) > 1 or not 2 <= min(widths) <= MOST_COLUMNS or all(open_ended[:-1]):
@@ -198,13 +198,16 @@ def _tensor(content: bytes) -> list[Any]:
 
 
 def _holds(names: Iterable[Any], form: str = "") -> str:
-    """What is wrong with a file of several entries."""
+    """The words of an error for a file of several entries."""
     content = listed([str(name) for name in names], 5) or "nothing"
     return f"it holds {form}{content}, of which the list has to be taken out"
 
 
 def _listed(values: list[Any]) -> Listed:
-    """Positions, a mask or file names; what could be either is a mask, whose length will tell."""
+    """Positions, a mask or file names.
+
+    Zeros and ones could be positions or a mask. They are taken for a mask, since a wrong length is refused later.
+    """
     if not values:
         raise ValueError("it must name at least one image")
     if all(isinstance(value, str) and value.lower().endswith(SUFFIXES) for value in values):
@@ -228,7 +231,7 @@ def _listed(values: list[Any]) -> Listed:
 
 
 def _no_number(word: Any) -> str:
-    """What is wrong with a member that is neither a number nor a truth value."""
+    """The words of an error for a member that is neither a number nor a truth value."""
     span = re.fullmatch(r"(\d{1,9})([-:])(\d{1,9})", word) if isinstance(word, str) else None
     if span is None:
         return f"{str(word)[:40]!r} is no number"
@@ -237,7 +240,7 @@ def _no_number(word: Any) -> str:
 
 
 def _once(members: Sequence[Any]) -> tuple[Any, ...]:
-    """The members; an error if one is there twice, as in a list of labels."""
+    """The members; ValueError if one occurs twice, as in a list of labels."""
     first, times = Counter(members).most_common(1)[0]
     if times > 1:
         more = len(members) - len(set(members))
@@ -252,10 +255,11 @@ def of_files(names: tuple[str, ...], paths: np.ndarray, typed_as: str) -> tuple[
     """Positions of image files among all training images.
 
     Args:
-        names: paths, or the ends of paths from a class's folder or from any folder above it on.
-        paths: bytes [N], the training images' files in order.
+        names: paths, or the last parts of paths, such as class/image.png.
+        paths: files of the N training images in order, bytes [N].
+        typed_as: flag and value, for errors.
     Raises:
-        UsageError: a name that fits none of them, or several.
+        UsageError: a name that fits no training image or several, or two names of one image.
     """
     by_name: dict[str, list[tuple[int, str]]] = {}
     for position, path in enumerate(paths.tolist()):

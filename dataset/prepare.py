@@ -1,4 +1,4 @@
-"""From the flags of a script to the data that they name: checked first, read second."""
+"""From the flags of a script to the data that they name: everything is checked before images are read."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ from utils.errors import UsageError
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """A data set before anything of it is read.
+    """What is known of a data set before its images are read.
 
     Attributes:
-        official: training images per class, or subclass where there are superclasses, validation part included.
-        files: its image files, if it is stored so.
-        typed: the folder that was named, of which ``root`` is part or which is part of it; None if ``root`` itself was,
-            or none.
+        source: its entry in the catalogue.
+        root: the folder that it is read from.
+        size: side in pixels to which images are resized; None for their own.
+        official: training images per class, or per subclass if there are superclasses, validation part included.
+        files: its image files; None if it is not stored as image files.
+        typed: the folder that ``--data`` names, above or below ``root``; None if it is ``root`` or was not typed.
         given: what ``--split`` names; None for the default.
-        superclasses: what the classes are where the model does not learn the data set's own; None where it does.
+        superclasses: the classes that the model learns instead of the data set's own; None if it learns these.
     """
 
     source: catalog.Source
@@ -45,7 +47,7 @@ class DatasetInfo:
 
     @property
     def _given_sets(self) -> Mapping[str, np.ndarray]:
-        """Index arrays by name, if a file or a scheme without labels divides the data set."""
+        """Index arrays by name, if a file or a scheme that needs no labels divides the data set; else empty."""
         return {} if self.given is None else self.given.sets
 
     @property
@@ -68,9 +70,9 @@ class DatasetInfo:
 
     @property
     def _own_names(self) -> tuple[str, ...]:
-        """Those of the classes that the data set itself has, which are subclasses where there are superclasses.
+        """Names of the data set's own classes, which are subclasses if there are superclasses.
 
-        Numbers, if the data set names none before it is read.
+        They are numbers if only reading the data set would tell its names.
         """
         if self.files is not None:
             return self.files.classes
@@ -78,7 +80,11 @@ class DatasetInfo:
 
     @property
     def train_counts(self) -> list[int]:
-        """Training images per class, validation part taken off; of a split that is given no more than these."""
+        """Training images per class, without the validation part.
+
+        For a given split of a data set without image files they are those of the default split, since labels are not
+        known yet.
+        """
         return self._own_counts if self.superclasses is None else self.superclasses.summed(self._own_counts)
 
     @property
@@ -89,18 +95,18 @@ class DatasetInfo:
 
     @property
     def train_total(self) -> int:
-        """Training images in all, validation part taken off."""
+        """Number of training images, without the validation part."""
         return len(self._given_sets["train"]) if self._given_sets else sum(self.train_counts)
 
     @property
     def val_total(self) -> int:
-        """Training images that validate."""
+        """Number of training images that are set apart for validation."""
         given = self._given_sets
         return len(given.get("val", ())) if given else sum(self.official) - self.train_total
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides a run's numbers of the data set itself and of its split, as plain data."""
+        """The facts of the data set and its split that decide a run's numbers, as plain data."""
         facts: dict[str, Any] = {"official_counts": self.official}
         if self.superclasses is not None:
             facts["official_counts"] = self.superclasses.summed(self.official)
@@ -116,23 +122,23 @@ class DatasetInfo:
         return {name: names[number] for name, number in zip(self._own_names, self.superclasses.superclass_of)}
 
     def names_for(self, scenario: Scenario) -> list[str]:
-        """What a scenario's numbers stand for, in words: classes, or subclasses and what they belong to."""
+        """Names of the classes, or of the subclasses if the scenario names these, in order of their numbers."""
         if not scenario.subclass:
             return list(self.names)
         return [f"{name} in {superclass}" for name, superclass in self._superclass_of.items()]
 
     def counts_for(self, scenario: Scenario) -> list[int]:
-        """``train_counts`` by what a scenario's numbers count: classes or subclasses."""
+        """Training images per class, or per subclass if the scenario names these."""
         return self._own_counts if scenario.subclass else self.train_counts
 
     def takes_all(self, scenario: Scenario) -> bool | None:
-        """Whether every image of the scenario's classes is forgotten; None where only the labels tell."""
+        """Whether every image of the scenario's classes is forgotten; None if only reading labels would tell."""
         counted = not self._given_sets or self.files is not None
         return scenario.takes_all(self.counts_for(scenario) if counted else None)
 
     @property
     def notes(self) -> dict[str, str]:
-        """What a header says beside numbers, by keyword: where files are, what serves for what, what is not read."""
+        """Remarks for a header, by keyword: where files are, which folders serve as which sets, what is not read."""
         notes = {} if self.typed is None else {"found": f"in {self.root}, for --data {self.typed}"}
         if self.given is not None:
             left_out = self.given.left_out(sum(self.official))
@@ -142,7 +148,7 @@ class DatasetInfo:
 
     @property
     def validates(self) -> bool:
-        """Whether there are validation images, taken off the training images or the data set's own."""
+        """Whether there are validation images, either a part of the training images or the data set's own."""
         return self.val_total > 0 or self._has_own_val
 
     @property
@@ -150,16 +156,18 @@ class DatasetInfo:
         return self.files is not None and self.files.val is not None
 
     def load(self) -> sources.Dataset:
-        """The data set; see ``sources.load``."""
+        """Read the data set, see ``sources.load``; with superclasses, notes and the given split added."""
         data = sources.load(self.source, self.root, self.size, self.files)
         data = data if self.superclasses is None else data.by_superclass(self.superclasses)
         return replace(data, notes=self.notes, given=self.given)
 
     def resolve(self, scenario: Scenario) -> Scenario:
-        """``scenario`` in numbers, checked: classes by their names, images by their files, masks by their length.
+        """``scenario`` with class names, image files and fractions replaced by numbers, and checked.
 
-        A split that says what is forgotten takes the place of a scenario that nobody typed.
-        Raises UsageError: no such class or image, or an impossible count.
+        If the scenario is only the default and the given split says what is forgotten, the split's forget set is used.
+
+        Raises:
+            UsageError: no such class or image, or an impossible count.
         """
         if scenario.implied and self.given is not None and self.given.forget is not None:
             return Scenario(None, None, self.given.forget, f"--split {self.given.typed}")
@@ -183,11 +191,14 @@ def find(
     """Find a data set and count its classes and training images.
 
     Args:
+        name: name of the data set.
+        root: the value of ``--data``; None tries the usual places.
+        size: side in pixels to which images are resized; None for the data set's own.
         stream: leave its images on disk.
         given, superclasses: the values of ``--split`` and ``--superclasses``.
     Raises:
-        UsageError: an unknown name, one that cannot be streamed, no such folder tree, or a file that is no split of it
-            or does not fit its classes.
+        UsageError: an unknown name, a data set that cannot be streamed, no such folder tree, or a file that is no valid
+            split or does not fit the classes.
     """
     source = catalog.get(name, stream)
     typed = None if root is None else Path(root).expanduser()
@@ -205,7 +216,7 @@ def find(
 def _superclasses(
     typed: str | None, source: catalog.Source, place: Path, files: tree.Listing | None
 ) -> tuple[tree.Listing | None, Superclasses | None]:
-    """The data set's files by its subclasses, and what these belong to; None without superclasses."""
+    """The data set's files, sorted by subclass if folders are subclasses, and its superclasses; None without any."""
     if typed is None:
         return files, source.superclasses
     if source.superclasses is not None:
@@ -220,9 +231,12 @@ def _superclasses(
 
 
 def base_split(data: sources.Dataset, seed: int, split_seed: int | None, compat: str) -> split.BaseSplit:
-    """What a model is trained on: by ``--split``, or by seeds without it.
+    """The split that a model is trained on: that of ``--split``, or without it the one drawn by seeds.
 
-    Raises UsageError: an unknown scheme, or ``--split_seed`` beside a split that it has no part in.
+    Args:
+        seed, split_seed, compat: the values of the flags of these names.
+    Raises:
+        UsageError: an unknown scheme, or ``--split_seed`` together with a split that does not depend on it.
     """
     given = data.given
     if given is not None and given.sets:
@@ -230,7 +244,7 @@ def base_split(data: sources.Dataset, seed: int, split_seed: int | None, compat:
             raise UsageError(f"--split {given.typed} and --split_seed {split_seed} both say who validates; give one")
         return given.base(len(data.test_labels))
     name, _, argument = ("seeds" if given is None else given.typed).partition(":")
-    subclasses = data.subclasses  # by which a data set is divided, so that the split is that without superclasses
+    subclasses = data.subclasses  # they divide the data set, so that superclasses do not change the split
     labels = (data.train_labels, data.test_labels) if subclasses is None else (subclasses.train, subclasses.test)
     draw = split.Draw(argument, *labels, data.with_validation, seed, split_seed, compat)
     divide = split.SCHEMES.get(name).divide
@@ -242,10 +256,11 @@ class Views:
     """Image sets of one data set. Images in memory are put on the device once, streamed ones batch by batch.
 
     Args:
+        data: the data set.
         device: where batches, labels and indices are.
-        workers: processes that read streamed images.
+        workers: number of processes that read streamed images.
         compat: "reference" resizes streamed images to a square before the central crop, whatever their shape, and
-            mirrors what is mirrored under it alone.
+            mirrors images of data sets whose ``flip`` is "reference".
     """
 
     def __init__(self, data: sources.Dataset, device: torch.device, workers: int = 0, compat: str = "fixed"):
@@ -263,22 +278,23 @@ class Views:
         self._augment = in_memory if data.streamed is None else Zoom(flip)
 
     def train(self, indices: np.ndarray) -> Images:
-        """Training images, augmented when they are shuffled."""
+        """Training images at ``indices``, augmented when they are shuffled."""
         return self._kind(*self._train, indices, self._augment)
 
     def test(self, indices: np.ndarray | None = None) -> Images:
-        """Test images; all without indices."""
+        """Test images at ``indices``; None for all."""
         return self._kind(*self._test, indices)
 
     def val(self, indices: np.ndarray | None) -> Images:
-        """Validation images: part of the training set, or for None the data set's own, or else its whole test set.
+        """Validation images: those of the training set at ``indices``, or for None the data set's own.
 
-        The former can be augmented, because ``--compat reference`` does so.
+        A data set without validation images of its own uses its whole test set. Only images of the training set can be
+        augmented, since ``--compat reference`` does so.
         """
         return self._kind(*self._val) if indices is None else self.train(indices)
 
     def divided(self, by: split.Split) -> dict[str, Images]:
-        """The sets of an unlearning: "retain", "forget", "val" and "test", and "forget_test" if it has images."""
+        """The sets of an unlearning run: "retain", "forget", "val", "test", and "forget_test" if it has images."""
         sets = {
             "retain": self.train(by.retain),
             "forget": self.train(by.forget),

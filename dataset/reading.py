@@ -1,4 +1,4 @@
-"""From image files to pixels, in this process or in several."""
+"""Decode image files, in this process or in several."""
 
 from __future__ import annotations
 
@@ -21,17 +21,20 @@ from dataset.images import spans
 from utils import files
 from utils.errors import UsageError
 
-# Pillow's names of what files with ``positions.SUFFIXES`` hold, a GIF by another name included
+# Pillow's names of the formats of files with ``positions.SUFFIXES``, and GIF, which such a file can hold too
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "WEBP", "TIFF", "GIF")
-PARALLEL = 64 << 20  # bytes of pixels from which decoding gains more from processes than starting them costs
+PARALLEL = 64 << 20  # bytes of pixels above which decoding in several processes is worth starting them
 
 
 def open_image(path: bytes) -> Image.Image:
     """An image file in RGB.
 
-    Its content decides the format, whatever its name; of several frames the first is read, as torchvision does. No
-    formats but ``FORMATS`` are looked for: others' decoders start programs, or are old.
-    Raises UsageError: names the file, if it is no readable image, or one of more pixels than fit in 256 MiB.
+    The content decides the format, not the name. Of several frames the first is read, as torchvision does. Only
+    ``FORMATS`` are accepted, because decoders of others start programs or are old. 16-bit grey becomes 8-bit.
+
+    Raises:
+        UsageError: names a file that is no readable image, has more pixels than Pillow's ``MAX_IMAGE_PIXELS``, or has
+            floats or 32-bit integers as pixels.
     """
     name = os.fsdecode(path)
     files.size_of(Path(name), f"--data: {name}", "image")
@@ -58,22 +61,22 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True)
 class Reader(Dataset, ABC):
-    """Image files; asked for positions, it answers with their pixels. What these are, a derived class says.
+    """Image files as a torch data set whose items are the pixels of several images; subclasses implement ``pixels``.
 
     Attributes:
-        paths: bytes [N].
+        paths: files of the images, bytes [N].
     """
 
     paths: np.ndarray
 
     @abstractmethod
     def pixels(self, position: int) -> np.ndarray:
-        """The image at ``position``, uint8 [H, W, 3], of the same shape for all; UsageError if there is none."""
+        """The image at ``position``, uint8 [H, W, 3], all of one shape; UsageError if it cannot be read."""
 
     def __getitem__(self, positions: range) -> Tensor | str:
-        """uint8 [B, H, W, 3], or what is wrong with one of the files.
+        """The images at ``positions``, uint8 [B, H, W, 3], or the text of the error for one that cannot be read.
 
-        An exception would leave a worker process wrapped in its traceback, hence the text.
+        It is returned as text because an exception would leave a worker process wrapped in its traceback.
         """
         try:
             return torch.from_numpy(np.stack([self.pixels(position) for position in positions]))
@@ -84,19 +87,20 @@ class Reader(Dataset, ABC):
 def in_chunks(
     reader: Reader, spans: Sequence[range], workers: int, ahead: int = 2, pinned: bool = False
 ) -> Iterator[Tensor]:
-    """The pixels of every span, in order, whoever reads them.
+    """The pixels of every span of positions, uint8 [B, H, W, 3], in order.
 
     Args:
-        workers: processes that read, at most one per processor; 0 reads in this one.
-        ahead: spans that each process reads before they are asked for.
-        pinned: put them into memory that a GPU copies from without waiting.
+        spans: ranges of positions in ``reader``.
+        workers: processes that read, limited to one per processor; 0 reads in this process.
+        ahead: how many spans each process reads in advance.
+        pinned: return pinned memory, from which a GPU copies without waiting.
     Raises:
         UsageError: names a file that cannot be read.
     """
     workers = max(min(workers, cores(), len(spans) - 1), 0)
     if workers:
         Image.init()  # all formats, so that no worker imports any
-    forked = "fork" if workers and sys.platform == "linux" else None  # others import torch anew in every pass
+    forked = "fork" if workers and sys.platform == "linux" else None  # other start methods import torch in every pass
     loader = DataLoader(
         reader,
         batch_size=None,
@@ -120,11 +124,11 @@ def cores() -> int:
 
 @dataclass(frozen=True)
 class Whole(Reader):
-    """Images in full, all of one size.
+    """Whole images, all of one size.
 
     Attributes:
         size: side in pixels to resize to; None keeps images as they are.
-        shape: height, width and channels that they must have then; None for the first, which decides.
+        shape: [H, W, C] that images must have after this; None accepts any, to learn the shape of the first.
     """
 
     size: int | None = None

@@ -1,4 +1,4 @@
-"""What is to be forgotten, in numbers and in words."""
+"""The choice of images to forget."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Scenario:
             in (0, 1)), or None for all.
         indices: positions in the official training set; then ``labels`` and ``count`` are None.
         typed: flag and value as the user gave them, for errors.
-        classes: names or numbers of classes as typed; ``named`` makes ``labels`` of them.
-        over: length of the mask whose ones ``indices`` are; None for a list of positions.
-        files: image files in place of positions; ``placed`` makes ``indices`` of them.
-        implied: whether nobody typed it.
+        classes: names or numbers of classes as typed, which ``named`` turns into ``labels``.
+        over: length of the mask whose ones are ``indices``; None if these were not given as a mask.
+        files: names of image files, which ``placed`` turns into ``indices``.
+        implied: whether this is the default, as no flag says what to forget.
         subclass: whether ``labels`` and ``classes`` are subclasses, of which a class of the model has several.
     """
 
@@ -48,10 +48,10 @@ class Scenario:
         return "subclass" if self.subclass else "class"
 
     def named(self, names: tuple[str, ...]) -> Scenario:
-        """A scenario with classes by number.
+        """This scenario with ``classes`` replaced by ``labels``.
 
         Args:
-            names: all classes, in order.
+            names: names of all classes, in order.
         Raises:
             UsageError: no such class, or one given twice.
         """
@@ -63,11 +63,11 @@ class Scenario:
         return replace(self, labels=tuple(sorted(numbers(self.classes, names, flag))), classes=None)
 
     def placed(self, total: int, paths: np.ndarray | None) -> Scenario:
-        """A scenario with images by position.
+        """This scenario with ``files`` replaced by ``indices``, and masks and positions checked.
 
         Args:
-            total: images of the official training set.
-            paths: bytes [total], their files; None if they are not files.
+            total: number of images of the official training set.
+            paths: their files, bytes [total]; None if they are not stored as image files.
         Raises:
             UsageError: a mask of another length, a position beyond the end, or a file that is no training image.
         """
@@ -94,11 +94,11 @@ class Scenario:
         return self
 
     def resolve(self, counts: list[int], total: int | None = None) -> Scenario:
-        """A scenario whose count is an int, checked against the data.
+        """This scenario with an int or None as its count, checked against the data.
 
         Args:
-            counts: training images of each class, validation images already taken off.
-            total: training images in all, where they are fewer than ``counts`` has.
+            counts: number of training images of each class, without validation images.
+            total: number of training images, if a split leaves fewer than ``counts`` adds up to; None for this sum.
         Raises:
             UsageError: no such class, too many images, or nothing left to forget or to retain.
         """
@@ -125,10 +125,10 @@ class Scenario:
         return replace(self, count=count)
 
     def takes_all(self, counts: list[int] | None) -> bool | None:
-        """Whether every image of its classes is forgotten, said by number or not; None where only the labels tell.
+        """Whether every image of its classes is forgotten, by a count or without; None if this is not known yet.
 
         Args:
-            counts: as of ``resolve``; None where they are not known before the images are read.
+            counts: number of training images of each class; None if they are not known before labels are read.
         """
         if self.labels is None:
             return None if self.indices is not None else False
@@ -142,7 +142,7 @@ class Scenario:
         """The scenario's name in tables, one of ``KINDS``.
 
         Args:
-            whole_classes: how many classes, or subclasses where it names these, are forgotten whole.
+            whole_classes: how many classes, or subclasses if the scenario names these, are forgotten whole.
         """
         if whole_classes:
             return self._noun if whole_classes == 1 else f"{self._noun}es"
@@ -151,7 +151,7 @@ class Scenario:
         return "random" if self.labels is None else f"part of a {self._noun}"
 
     def facts(self) -> dict[str, object]:
-        """Plain data that names the choice; listed indices by their number and digest."""
+        """The choice as plain data; listed indices are given by their number and digest."""
         if self.indices is None:
             labels = list(self.labels or [None])
             return {self._noun: labels if len(labels) > 1 else labels[0], "count": self.count}
@@ -162,9 +162,10 @@ class Scenario:
         """One phrase for the header: what is forgotten, in words and numbers.
 
         Args:
-            forgotten, train: images to forget, and training images in all.
-            size: training images of the scenario's classes together, if it names classes.
-            names: all classes, or subclasses, in order.
+            forgotten: number of images to forget.
+            train: number of training images.
+            size: number of training images of the scenario's classes together; None if it names no classes.
+            names: names of all classes, or of all subclasses if the scenario names these, in order.
         """
         share = f"{100 * forgotten / train:.1f} % of {train:,}"
         if self.indices is not None:
@@ -183,8 +184,9 @@ def numbers(classes: tuple[str, ...], names: tuple[str, ...], flag: str) -> tupl
     """The numbers of classes that were typed by name or number.
 
     Args:
-        names: all classes, in order.
-        flag: for errors.
+        classes: names or numbers as typed.
+        names: names of all classes, in order.
+        flag: the flag's name, for errors.
     Raises:
         UsageError: a class that does not exist, one given twice, or a word that is the number of one class and the
             name of another.
@@ -201,7 +203,11 @@ def numbers(classes: tuple[str, ...], names: tuple[str, ...], flag: str) -> tupl
 def number_of(typed: str, names: tuple[str, ...], flag: str) -> int:
     """The number of a class that was typed by number, by name in any capitals, or as its folder, ``train/NAME``.
 
-    Raises UsageError: no such class, or the number of one and the name of another.
+    Args:
+        names: names of all classes, in order.
+        flag: the flag's name, for errors.
+    Raises:
+        UsageError: no such class, or a word that is the number of one class and the name of another.
     """
     number = int(typed) if typed.isdecimal() else None
     if typed in names:

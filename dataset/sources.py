@@ -1,4 +1,4 @@
-"""A data set with its labels in memory, its images there or on disk."""
+"""A data set with its labels in memory, and its images in memory or on disk."""
 
 from __future__ import annotations
 
@@ -25,17 +25,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set that can be divided: its labels in memory, its images there or on disk.
+    """A data set with its labels in memory, and its images in memory or on disk.
 
     Attributes:
-        train_images, test_images: uint8 [N, H, W, C]; of a streamed set paths, bytes [N].
+        name: name of the data set.
+        classes: names of the classes, in order of their numbers.
+        train_images, test_images: uint8 [N, H, W, C], or float32 for latents; for a streamed set paths, bytes [N].
         train_labels, test_labels: int64 [N].
-        subclasses: of the same images, where the classes are superclasses; None where there are none.
+        mean, std: statistics by channel, for images in [0, 1].
         pad, flip: augmentation, at the size of these images; see ``catalog.Source``.
-        val: images and labels that the data set itself sets apart for validation; None if it has none.
-        notes: what else a header says of the files, by keyword.
-        given: what ``--split`` named; None for the default division by seeds.
+        with_validation: whether a tenth of the training images is to be set apart for validation.
+        val: the data set's own validation images and labels, like those above; None if it has none.
         streamed: side in pixels at which images are read from disk whenever they are needed; None for images in memory.
+        notes: remarks on the files for a header, by keyword.
+        given: what ``--split`` names; None for the default split by seeds.
+        subclasses: the subclass of every image if ``classes`` are superclasses; else None.
     """
 
     name: str
@@ -56,7 +60,7 @@ class Dataset:
     subclasses: Subclasses | None = field(default=None, repr=False)
 
     def by_superclass(self, superclasses: Superclasses) -> Dataset:
-        """The data set whose classes are superclasses of these."""
+        """This data set with superclasses as its classes, and its present classes as subclasses."""
         train, test, val = self.train_labels, self.test_labels, self.val
         return replace(
             self,
@@ -68,12 +72,15 @@ class Dataset:
         )
 
     def labels_for(self, scenario: Scenario) -> np.ndarray:
-        """Labels of the training images by what a scenario's numbers count: classes or subclasses."""
+        """Labels of the training images, int64 [N]: subclasses if the scenario names these, else classes."""
         return self.subclasses.train if scenario.subclass and self.subclasses else self.train_labels
 
     @property
     def digest(self) -> str:
-        """16 hex digits over labels and images; of streamed images, the names of their files and class folders."""
+        """16 hex digits over training and test images and labels, without the data set's own validation images.
+
+        Streamed images are represented by the last two parts of their paths.
+        """
         state = hashlib.sha256()
         for images, labels in ((self.train_images, self.train_labels), (self.test_images, self.test_labels)):
             if self.streamed is not None:
@@ -85,19 +92,20 @@ class Dataset:
 
     @property
     def words(self) -> str:
-        """The images' size, and where they are, for the header."""
+        """The images' size, and whether they are read from disk, for the header."""
         if self.streamed is not None:
             return f"{self.streamed}x{self.streamed} pixels, read from disk as needed"
         return f"{self.train_images.shape[1]}x{self.train_images.shape[2]} pixels"
 
 
 def load(source: Source, root: Path, size: int | None = None, files: tree.Listing | None = None) -> Dataset:
-    """A data set, read into memory unless it is streamed; downloaded if it is one that can be and is absent.
+    """Read a data set, into memory unless it is streamed; download it first if it is absent and can be.
 
     Args:
-        root: folder of the data set; not read for those that are embedded.
+        source: its entry in the catalogue.
+        root: folder of the data set; not read if it is embedded.
         size: side in pixels to resize to; None keeps the data set's own.
-        files: what ``source.files`` returns, to save a second look.
+        files: the result of ``source.files``; None lists the files here.
     Raises:
         UsageError: missing, damaged or unequal images.
     """
@@ -106,7 +114,7 @@ def load(source: Source, root: Path, size: int | None = None, files: tree.Listin
 
 
 def _state_of(source: Source, root: Path, size: int | None, files: tree.Listing | None) -> tuple:
-    """What tells whether a data set is still the one that was read: its files' names, and when folders changed."""
+    """Key under which a data set is cached: it changes with the names of the files and the folders' change times."""
     if source.embedded:
         return source.name, size, source.streamed
     if files is None:
@@ -148,7 +156,7 @@ def _read(source: Source, root: Path, size: int | None, files: tree.Listing | No
 
 
 def _decode(files: tree.Listing, root: Path, size: int | None) -> tuple[Arrays, Arrays, Arrays | None]:
-    """Train, test and, where there are any, validation images in memory."""
+    """Training, test and validation images, read into memory, with labels; None for no validation images."""
     parts = filter(None, (files.train, files.test, files.val))
     train, test, *val = ((decode(paths, size), labels) for paths, labels in parts)
     for images, _ in (test, *val):
@@ -159,7 +167,7 @@ def _decode(files: tree.Listing, root: Path, size: int | None) -> tuple[Arrays, 
 
 
 def statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Per-channel mean and standard deviation on [0, 1] of uint8 [N, H, W, C], to four decimals."""
+    """Mean and standard deviation by channel of images, uint8 [N, H, W, C], scaled to [0, 1]; to four decimals."""
     levels = np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[-1])])
     share = levels / levels.sum(axis=1, keepdims=True)
     value = np.arange(256) / 255

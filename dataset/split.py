@@ -1,7 +1,6 @@
-"""Index arrays: which images train, validate, are forgotten, and test.
+"""Splits as index arrays: which images are for training, validation and test, and which are forgotten.
 
-The draws are those of the reference implementation (legacy numpy generators), so that a seed
-names the same images here and there.
+The draws are those of the reference implementation (legacy numpy generators), so a seed names the same images in both.
 """
 
 from __future__ import annotations
@@ -29,11 +28,12 @@ class BaseSplit:
 
     Attributes:
         train: ascending.
-        val: class by class in the order drawn; None when the data set's own validation or test images serve.
-        seed: the split seed; None if none decides it.
-        forget: ascending, if the split itself says who is forgotten.
-        test: into the test set; None for all of it.
-        pool: where retain and forget images come from; None for this very split.
+        val: class by class in the order drawn; None if the data set's own validation images or its test images are
+            used.
+        seed: the split seed; None if the split does not depend on one.
+        forget: ascending; None if the split does not say which images are forgotten.
+        test: int64 indices into the test set; None for all of it.
+        pool: the split that retain and forget images come from; None for this split.
     """
 
     train: np.ndarray
@@ -49,7 +49,7 @@ class BaseSplit:
         return self.pool or self
 
     def sets(self, test_images: int) -> dict[str, np.ndarray | None]:
-        """Its index arrays by name, of a data set with that many test images."""
+        """The arrays "train", "forget", "val" and "test", for a data set with ``test_images`` test images."""
         test = np.arange(test_images) if self.test is None else self.test
         return {"train": self.train, "forget": self.forget, "val": self.val, "test": test}
 
@@ -60,23 +60,25 @@ class BaseSplit:
 
     @property
     def digest(self) -> str:
-        """16 hex digits that name this split; stored in every checkpoint trained on it."""
+        """16 hex digits over training and validation indices; stored in every checkpoint trained on this split."""
         return digest(self.train, self.val)
 
 
 @dataclass(frozen=True)
 class Split:
-    """Who is retained, forgotten, and scored; int64 indices, ascending but for ``val``.
+    """Images to retain, to forget and to score on; int64 indices, ascending but for ``val``.
 
     Attributes:
-        train: what the model to unlearn must have been trained on.
-        retain, forget: into the official training set; disjoint.
-        val: into the training set, or None when the data set's own validation images or all test images serve.
-        test: into the test set; without the classes and subclasses that are forgotten whole.
-        whole_classes: those that are forgotten whole, ascending.
+        train: indices into the official training set of the images that the model to unlearn was trained on.
+        retain, forget: indices into the official training set; disjoint.
+        val: indices into the official training set; None if the data set's own validation images or its test images
+            are used.
+        test: indices into the test set, without classes and subclasses that are forgotten whole.
+        whole_classes: numbers of the classes that are forgotten whole, ascending.
         base_digest: digest of ``train`` and ``val``.
-        whole_subclasses: of a scenario that names subclasses, those that are forgotten whole, ascending.
-        forget_test: into the test set; of the classes and subclasses that are forgotten whole.
+        whole_subclasses: numbers of the subclasses that are forgotten whole, ascending; empty if the scenario does not
+            name subclasses.
+        forget_test: indices into the test set of classes and subclasses that are forgotten whole.
     """
 
     train: np.ndarray
@@ -95,7 +97,11 @@ class Split:
         return digest(self.retain, self.forget, self.val, self.test)
 
     def count(self, labels: np.ndarray, classes: tuple[int, ...] | None) -> int | None:
-        """How many retain and forget images have these labels, of all training images'; None without any."""
+        """How many retain and forget images are of ``classes``; None if these are None.
+
+        Args:
+            labels: labels of the official training set, int64 [N].
+        """
         labels = labels[np.concatenate([self.retain, self.forget])]
         return None if classes is None else int(np.isin(labels, classes).sum())
 
@@ -110,11 +116,12 @@ def digest(*indices: np.ndarray | None) -> str:
 
 
 def split_base(labels: np.ndarray, seed: int, with_validation: bool = True) -> BaseSplit:
-    """Take a tenth of every class, drawn at random, out of the training set for validation.
+    """The split with a tenth of every class, drawn at random and rounded down, for validation.
 
     Args:
-        labels: int64 [N], the official training set's, in file order.
+        labels: labels of the official training set in file order, int64 [N].
         seed: the split seed; any int, taken modulo 2**32.
+        with_validation: False trains on all images.
     """
     if not with_validation:
         return everything(len(labels), seed)
@@ -128,12 +135,12 @@ def split_base(labels: np.ndarray, seed: int, with_validation: bool = True) -> B
 
 
 def everything(count: int, seed: int = 0) -> BaseSplit:
-    """The split in which all ``count`` images of the official training set train."""
+    """The split in which all ``count`` images of the official training set are training images."""
     return BaseSplit(np.arange(count, dtype=np.int64), None, seed)
 
 
 def train_counts(official: list[int], with_validation: bool) -> list[int]:
-    """Training images per class that ``split_base`` will leave of the official counts."""
+    """Number of training images per class after ``split_base``, from the official numbers per class."""
     return [n - int(VALIDATION_FRACTION * n) if with_validation else n for n in official]
 
 
@@ -141,11 +148,12 @@ def choose_forget(labels: np.ndarray, train: np.ndarray, scenario: Scenario, see
     """Indices to forget, ascending: a subset of ``train``.
 
     Args:
-        labels: int64 [N] of the official training set.
-        train: candidates, ascending.
+        labels: labels of the official training set, int64 [N].
+        train: indices of the candidates, int64, ascending.
+        scenario: what to forget, in numbers (see ``prepare.DatasetInfo.resolve``).
         seed: ``--seed``; the draw uses ``seed - 1`` modulo 2**32, as the reference does.
     Raises:
-        UsageError: a listed index is not among the training images.
+        UsageError: a listed index is not among the training images, or there are too few candidates.
     """
     if scenario.indices is not None:
         listed = np.unique(np.asarray(scenario.indices, dtype=np.int64))
@@ -181,12 +189,15 @@ def split_for_unlearning(
 ) -> Split:
     """Divide the training part into retain and forget, and drop wholly forgotten classes from the test set.
 
-    Where the scenario names subclasses, those that are forgotten whole are dropped too. Where ``base`` says which
+    If the scenario names subclasses, those that are forgotten whole are dropped too. If ``base`` itself says which
     images are forgotten, its test images stay as they are.
 
     Args:
-        base: what the model was trained on.
-        subclasses: of the same images, for scenarios that name them.
+        train_labels, test_labels: labels of the official training and test sets, int64.
+        base: the split that the model was trained on.
+        scenario: what to forget, in numbers.
+        seed: ``--seed``, see ``choose_forget``.
+        subclasses: subclasses of the same images, read if the scenario names subclasses.
     Raises:
         UsageError: nothing is left to retain or to test, or ``base`` and ``scenario`` name different images.
     """
@@ -218,9 +229,10 @@ class Draw:
     """What a split scheme may depend on.
 
     Attributes:
-        argument: what was typed behind the scheme's name and a colon.
-        labels, test_labels: int64 [N], of the official training and test sets; subclasses where there are any.
-        with_validation: whether training images are to be set apart.
+        argument: what was typed after the scheme's name and a colon.
+        labels, test_labels: labels of the official training and test sets, int64 [N]; subclasses if there are any.
+        with_validation: whether training images are to be set apart for validation.
+        seed, split_seed, compat: the values of the flags of these names.
     """
 
     argument: str
@@ -238,12 +250,12 @@ Sets = Callable[[str, int], dict[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Scheme:
-    """How ``--split NAME`` divides a data set; one of the two is there.
+    """How ``--split NAME`` divides a data set; exactly one attribute is not None.
 
     Attributes:
-        divide: from what it may depend on, labels among them, to the split.
-        sets: from the argument and the number of training images to index arrays by name, as a file of ``--split`` has
-            them: "retain", "forget" and, where there are, "val" and "test". Known before any image is read.
+        divide: maps a ``Draw``, which includes labels, to the split.
+        sets: maps the argument and the number of training images to int64 index arrays by name, like a file for
+            ``--split``: "retain", "forget" and optionally "val" and "test". It is called before any image is read.
     """
 
     divide: Divide | None = None
@@ -269,7 +281,10 @@ def scheme(name: str) -> Callable[[Divide], Divide]:
 
 
 def scheme_by_count(name: str) -> Callable[[Sets], Sets]:
-    """Like ``scheme``, for a function that needs no labels: see ``Scheme.sets``."""
+    """Decorator that registers a function without need for labels as a scheme, see ``scheme`` and ``Scheme.sets``.
+
+    Raises ValueError: the name is taken.
+    """
 
     def register(sets: Sets) -> Sets:
         SCHEMES.add(name, Scheme(sets=sets))

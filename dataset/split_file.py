@@ -1,4 +1,4 @@
-"""A split as a file: index arrays under the names of the sets, ours or another tool's."""
+"""Splits in files: index arrays under the names of the sets, written by this project or by another tool."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from utils.errors import UsageError
 
 NAME = "split.npz"
 KEYS = ("train", "retain", "forget", "val", "test")
-HELD_OUT = "forget_test"  # test images of what is forgotten whole: kept for whoever looks at the run, never taken over
-MOST = 1 << 30  # bytes of such a file, 20 million images in all sets
+HELD_OUT = "forget_test"  # test images of wholly forgotten classes: stored to look at the run, never read as a split
+MOST = 1 << 30  # bytes of such a file, enough for 20 million images in all sets
 SHOWN = 3  # indices that an error names
 
 
@@ -28,10 +28,10 @@ class GivenSplit:
 
     Attributes:
         typed: the flag's value.
-        sets: int64 [M] by name, of a file or of a scheme that needs no labels: "train", "forget" and "retain"
-            ascending, "val" in the order given; "train" always, "test" in every file, without which all test images
-            test, "retain" wherever "forget" is. Empty for a scheme that needs labels.
-        identity: what names the split among a run's settings.
+        identity: what identifies the split in a run's configuration: a digest, or for a scheme the flag's value.
+        sets: index arrays by name, int64 [M], of a file or of a scheme that needs no labels: always "train"; "retain"
+            and "forget", both or neither; optionally "val"; "test" in every file, while schemes without it use all test
+            images. All are ascending, but "val" is in the order given. Empty for a scheme that needs labels.
     """
 
     typed: str
@@ -40,16 +40,16 @@ class GivenSplit:
 
     @property
     def forget(self) -> tuple[int, ...] | None:
-        """Positions of the images that it says are forgotten; None if it does not say."""
+        """Positions of the images to forget; None if the split does not say."""
         return tuple(self.sets["forget"].tolist()) if "forget" in self.sets else None
 
     def left_out(self, total: int) -> int:
-        """How many of ``total`` training images are in none of the sets; 0 where labels decide."""
+        """How many of ``total`` training images are in none of the sets; 0 for a scheme that needs labels."""
         used = [self.sets[name] for name in ("train", "retain", "forget", "val") if name in self.sets]
         return total - len(np.unique(np.concatenate(used))) if used else 0
 
     def base(self, test_images: int) -> BaseSplit:
-        """The split of these sets. Raises UsageError: a test index that is out of range."""
+        """The split of these sets, for ``test_images`` test images. Raises UsageError: a test index out of range."""
         sets, pool, test = self.sets, None, self.sets.get("test")
         if test is not None:
             _check_range(f"--split {self.typed}", "test", test, test_images)
@@ -62,7 +62,8 @@ def read_split(text: str | None, total: int) -> GivenSplit | None:
     """What a value of ``--split`` names; None for the default scheme.
 
     Args:
-        total: images of the official training set.
+        text: the value; None if it was not typed.
+        total: number of images of the official training set.
     Raises:
         UsageError: no such file or scheme, or a file that holds no valid split.
     """
@@ -80,17 +81,17 @@ def read_split(text: str | None, total: int) -> GivenSplit | None:
 
 
 def _computed(sets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A scheme's sets as a file has them."""
+    """A scheme's sets in the form of a file's: sorted, with "train" added."""
     named = {name: array if name == "val" else np.sort(array) for name, array in sets.items()}
     return {"train": np.union1d(sets["retain"], sets["forget"]), **named}
 
 
 def write(folder: Path, sets: Mapping[str, np.ndarray | None], mark: str) -> None:
-    """Leave the indices of a run's sets in ``folder``; equal sets give equal bytes.
+    """Write the indices of a run's sets to ``split.npz`` in ``folder``; equal sets give equal bytes.
 
     Args:
-        sets: by name, of ``KEYS``; None is left out.
-        mark: the digest that the run's result holds.
+        sets: index arrays by name, of ``KEYS`` and ``HELD_OUT``; None is left out.
+        mark: the split's digest, as the run's result holds it.
     """
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {name: np.asarray(sets[name], np.int64) for name in KEYS if sets.get(name) is not None}
@@ -101,10 +102,12 @@ def write(folder: Path, sets: Mapping[str, np.ndarray | None], mark: str) -> Non
 
 
 def held_out(path: Path, total: int) -> np.ndarray:
-    """The test images of what is forgotten whole, int64 ascending, of a file that ``write`` left; older ones have none.
+    """Indices of test images of wholly forgotten classes, int64 ascending, from a file that ``write`` left.
+
+    Older files hold none, which gives an empty array.
 
     Args:
-        total: images of the official test set.
+        total: number of images of the official test set.
     Raises:
         UsageError: it is no such file, or an index is out of range.
     """
@@ -134,7 +137,7 @@ def _arrays(flag: str, path: Path, names: Sequence[str] = KEYS) -> dict[str, np.
 
 
 def _indices(flag: str, name: str, array: np.ndarray) -> np.ndarray:
-    """An array as int64 [M], ascending but for validation images."""
+    """An index array as int64 [M], sorted but for "val"; UsageError if it is no list of different indices."""
     if array.dtype == bool:
         raise UsageError(f"{flag}: {name} is a mask; np.flatnonzero({name}) gives the indices")
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
@@ -148,7 +151,7 @@ def _indices(flag: str, name: str, array: np.ndarray) -> np.ndarray:
 
 
 def _complete(flag: str, sets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The sets with those that follow from the others."""
+    """Add the sets that follow from the others; UsageError if "train" or "test" is missing then."""
     if "retain" in sets and "train" not in sets and "forget" in sets:
         sets["train"] = np.union1d(sets["retain"], sets["forget"])
     missing = [name for name in ("train", "test") if name not in sets]

@@ -21,13 +21,13 @@ from utils import seeds
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-CHUNK = 16  # images that a worker reads at a time: all workers share in a batch, which needs little shared memory
-RESIZED = 256 / 224  # shorter side before the central crop, in sides of the crop
+CHUNK = 16  # images that a worker reads at a time; small, so that all workers share a batch and little shared memory
+RESIZED = 256 / 224  # shorter side before the central crop, relative to the side of the crop
 
 
 @dataclass(frozen=True)
 class Zoom:
-    """A random 8 to 100 % of the image's area, 3:4 to 4:3 in shape, resized to the whole; flipped half of the time.
+    """Random resized crop: 8 to 100 % of the image's area at an aspect ratio from 3:4 to 4:3, then a random flip.
 
     Source: Szegedy et al. 2015, section 6.
     """
@@ -37,20 +37,20 @@ class Zoom:
 
 @dataclass(frozen=True)
 class Flip:
-    """A flip, half of the time, and nothing else."""
+    """A horizontal flip with probability 1/2, and no crop at random."""
 
 
 @dataclass(frozen=True, eq=False)
 class OnDisk:
-    """Image files, what they become, and who reads them.
+    """Image files, and how they are read, resized and cropped.
 
     Attributes:
-        paths: bytes [N].
-        size: side in pixels of what comes out.
-        distort: without augmentation, resize to a square whatever the shape, as the reference does;
-            otherwise the shorter side is resized and the shape kept. The central crop follows.
-        workers: processes that read; no result depends on it.
-        resized: shorter side before the central crop, in sides of the crop.
+        paths: files of the images, bytes [N].
+        size: side of the resulting square images in pixels.
+        distort: for images without augmentation: True resizes them to a square whatever their shape, as the reference
+            does, False resizes the shorter side and keeps the shape. A central crop follows.
+        workers: number of processes that read; results do not depend on it.
+        resized: shorter side before the central crop, relative to the side of the crop.
     """
 
     paths: np.ndarray = field(repr=False)
@@ -60,7 +60,7 @@ class OnDisk:
     resized: float = RESIZED
 
     def transform(self, augment: Zoom | Flip | None) -> Callable[[Image.Image], Image.Image]:
-        """From an RGB image of any shape to one of ``size`` x ``size``."""
+        """A function from an RGB image of any shape to one of ``size`` x ``size`` pixels."""
         from torchvision.transforms import v2
 
         if isinstance(augment, Zoom):
@@ -71,17 +71,18 @@ class OnDisk:
 
     @functools.cached_property
     def uncropped(self) -> OnDisk:
-        """These images with their shape kept and nothing cut off the shorter side; the same object every time."""
+        """These images with their shape kept and nothing cut off the shorter side; always the same object."""
         return replace(self, resized=1.0, distort=False)
 
 
 @dataclass(frozen=True)
 class Cut(Reader):
-    """Images after a transform that may draw.
+    """Images after a transform that may be random.
 
     Attributes:
-        seed: each image draws from it and from its position, never from what was drawn before; None for
-            a transform that draws nothing.
+        transform: maps an RGB image to one of a fixed size.
+        seed: together with an image's position it seeds the transform, so results do not depend on the order of
+            reading; None for a transform that is not random.
     """
 
     transform: Callable[[Image.Image], Image.Image]
@@ -102,8 +103,9 @@ class StreamedSet(Images):
 
     Args:
         source: ``OnDisk``; shared by all views.
-        labels: int64 [N], on the device where batches go.
-        augment: a ``Zoom`` or ``Flip`` for shuffled images; None for nothing.
+        labels: labels of all images of the source, int64 [N], on the device where batches go.
+        indices: which of the N images belong to this set, int64 [M]; None for all.
+        augment: a ``Zoom`` or ``Flip`` for shuffled images; None for no augmentation.
     """
 
     @property
@@ -111,7 +113,7 @@ class StreamedSet(Images):
         return self.source.size**2
 
     def flips_alone(self) -> Self:
-        """This set with whole images and without any other augmentation than flips, which it has if it had them."""
+        """This set with uncropped images, and with flips as its only augmentation, or with none if it has no flips."""
         flips = isinstance(self.augment, Zoom) and self.augment.flip
         return self._copy(source=self.source.uncropped, augment=Flip() if flips else None)
 
@@ -124,7 +126,7 @@ class StreamedSet(Images):
         reader = Cut(paths, source.transform(augment), None if augment is None else seed)
         batches = self._spans(size, part)
         chunks_of = [[batch[chunk.start : chunk.stop] for chunk in spans(len(batch), CHUNK)] for batch in batches]
-        # one batch is on its way while another is computed
+        # enough chunks for the next batch to be read while this one is computed
         ahead = max(2, math.ceil(size / (CHUNK * max(source.workers, 1))))
         on_gpu = self.device.type == "cuda"
         chunks = in_chunks(reader, list(chain.from_iterable(chunks_of)), source.workers, ahead, pinned=on_gpu)

@@ -1,7 +1,7 @@
-"""Superclasses: a model learns these, and what is forgotten can be one of the finer classes in them.
+"""Superclasses: the model learns these, while a scenario can forget one of the finer classes in them.
 
-A data set says which superclass each of its classes belongs to, or ``--superclasses`` does. Its classes are then the
-superclasses, and what it calls classes are subclasses.
+A data set, or ``--superclasses``, says which superclass each class of the data set belongs to. The model's classes are
+then the superclasses, and the data set's own classes are called subclasses.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from dataset.tree import Listing, Part
 
-FOLDERS = "folders"  # what ``--superclasses`` is called where subclasses are folders in the class folders
-MOST = 16 << 20  # bytes of a file that says which superclass a class belongs to
+FOLDERS = "folders"  # the value of ``--superclasses`` if subclasses are folders in the class folders
+MOST = 16 << 20  # largest file with superclasses, in bytes
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,15 @@ class Superclasses:
     """Which superclass each subclass belongs to.
 
     Attributes:
-        names: of the superclasses, in order of their numbers.
-        superclass_of: the number of every subclass's superclass, in order of the subclasses.
+        names: names of the superclasses, in order of their numbers.
+        superclass_of: for each subclass, in order of their numbers, the number of its superclass.
     """
 
     names: tuple[str, ...]
     superclass_of: tuple[int, ...]
 
     def labels(self, subclasses: np.ndarray) -> np.ndarray:
-        """Numbers of superclasses, int64 [N], from those of subclasses."""
+        """Numbers of superclasses, int64 [N], from numbers of subclasses, int64 [N]."""
         import numpy as np
 
         return np.asarray(self.superclass_of, dtype=np.int64)[subclasses]
@@ -57,9 +57,9 @@ class Subclasses:
     """The subclass of every image.
 
     Attributes:
-        names: in order of their numbers.
-        train, test: int64 [N], of the official training and test images.
-        superclass_of: the number of every subclass's superclass.
+        names: names of the subclasses, in order of their numbers.
+        train, test: subclasses of the official training and test images, int64 [N].
+        superclass_of: for each subclass the number of its superclass.
     """
 
     names: tuple[str, ...]
@@ -76,11 +76,11 @@ def read(text: str, classes: tuple[str, ...]) -> Superclasses:
 
     Args:
         text: the value of ``--superclasses``.
-        classes: of the data set, in order; each belongs to one superclass.
+        classes: names of the data set's classes, in order; each belongs to one superclass.
     Returns:
         The superclasses in alphabetical order.
     Raises:
-        UsageError: an unreadable file, a class that it lacks, names twice or that there is not, or one superclass only.
+        UsageError: an unreadable file, a class that is missing, unknown or named twice, or a single superclass.
     """
     flag = f"--superclasses {text}"
     by_class: dict[str, str] = {}
@@ -102,15 +102,16 @@ def read(text: str, classes: tuple[str, ...]) -> Superclasses:
 
 
 def recorded(entry: Mapping[str, Any] | None, classes: tuple[str, ...]) -> Superclasses | None:
-    """The superclasses that a run's ``config.superclasses`` names; None where it has none, or they are the classes.
-
-    The file that said so need not be there any more.
+    """The superclasses that a finished run has recorded, without the file that ``--superclasses`` named then.
 
     Args:
-        entry: ``names``, in order, and by subclass the superclass (``subclasses``).
-        classes: of the data set as it is found now, in order.
+        entry: ``config.superclasses`` of the run: ``names`` of the superclasses in order, and ``subclasses``, the
+            superclass of each subclass by name; None if the run has no superclasses.
+        classes: names of the data set's classes as it is found now, in order.
+    Returns:
+        None if the run has no superclasses, or if ``classes`` are the superclasses already.
     Raises:
-        UsageError: they are of other classes.
+        UsageError: the run does not know one of ``classes``.
     """
     if entry is None or classes == tuple(entry["names"]):
         return None
@@ -124,7 +125,7 @@ def recorded(entry: Mapping[str, Any] | None, classes: tuple[str, ...]) -> Super
 
 
 def _pairs(content: str, flag: str) -> Iterable[tuple[str, str]]:
-    """Classes with their superclasses, as they stand in the file."""
+    """Pairs of a class and its superclass, in the order of the file."""
     import yaml
 
     try:
@@ -143,7 +144,7 @@ def _pairs(content: str, flag: str) -> Iterable[tuple[str, str]]:
 
 
 def _of_mapping(mapping: yaml.MappingNode, flag: str) -> list[tuple[str, str]]:
-    """The pairs of a mapping that YAML has not converted: 0 and no stay names, and keys may be there twice."""
+    """Pairs of class and superclass from a mapping without YAML's conversions: 0 and no stay names, keys may repeat."""
     import yaml
 
     pairs: list[tuple[str, str]] = []
@@ -162,10 +163,15 @@ def _of_mapping(mapping: yaml.MappingNode, flag: str) -> list[tuple[str, str]]:
 
 
 def of_folders(listing: Listing, root: Path) -> tuple[Listing, Superclasses]:
-    """A tree ``train/<superclass>/<subclass>/*`` by its subclasses, called ``superclass/subclass``.
+    """Read a tree ``train/<superclass>/<subclass>/*`` as one of subclasses, called ``superclass/subclass``.
 
-    The files stay in their order, so that positions count as without it.
+    The files keep their order, so positions of images do not change.
 
+    Args:
+        listing: the files of the tree by superclass.
+        root: folder of the tree.
+    Returns:
+        The files by subclass, and the superclasses of these.
     Raises:
         UsageError: images beside the folders of subclasses, or a subclass without training images.
     """
@@ -186,7 +192,7 @@ def of_folders(listing: Listing, root: Path) -> tuple[Listing, Superclasses]:
 
 
 def _subclasses_in(part: Part, classes: tuple[str, ...], root: Path) -> list[str]:
-    """``superclass/subclass`` of every file: the names of the two folders that begin at its class's."""
+    """``superclass/subclass`` of every file, from its label and the folder below that of its class."""
     subclasses = []
     for path, label in zip(*(array.tolist() for array in part)):
         file = os.fsdecode(path)

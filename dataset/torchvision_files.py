@@ -17,7 +17,11 @@ PARTS = ("train", "test")
 
 
 def read_torchvision(dataset_class: str) -> Reader:
-    """Reader of torchvision's layout, or of a fresh download."""
+    """A ``catalog.Reader`` for a data set in torchvision's layout, downloaded first if it is absent.
+
+    Args:
+        dataset_class: name of torchvision's class, a key of ``download.FILES``.
+    """
 
     def read(root: Path, size: int | None) -> tuple[Arrays, Arrays, tuple[str, ...]]:
         import numpy as np
@@ -48,7 +52,14 @@ def read_torchvision(dataset_class: str) -> Reader:
 
 
 def tree_of(name: str, classes: tuple[str, ...]) -> Callable[[Path], tree.Listing | None]:
-    """A class-folder tree where torchvision's files would be; another data set's tree is refused."""
+    """A ``layout`` of ``catalog.Source`` that accepts a class-folder tree instead of torchvision's files.
+
+    It raises UsageError for a tree of other classes.
+
+    Args:
+        name: name of the data set, for errors.
+        classes: names of its classes, in order.
+    """
 
     def layout(root: Path) -> tree.Listing | None:
         files = tree.listing(root) if tree.is_tree(root) else None

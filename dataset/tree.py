@@ -1,7 +1,7 @@
-"""Which image files there are and what each shows: class-folder trees ``train/<class>/*.jpg``, ``test/<class>/*.jpg``.
+"""List the image files of class-folder trees ``train/<class>/*.jpg``, ``test/<class>/*.jpg``, with their labels.
 
-Only folders are listed here; no file is opened. The images of a class come in the order of
-torchvision's ``ImageFolder``, which goes into sub-folders; that order is what positions count.
+Folders are listed here, but no file is opened. The images of a class come in the order of torchvision's
+``ImageFolder``, sub-folders included. Positions of images, as in ``--indexes_to_replace``, count in this order.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ SYSTEM = {
     *"__macosx @eadir lost+found __pycache__ $recycle.bin thumbs.db desktop.ini".split(),
     "system volume information",
 }
-# the first name is the usual one
+# Names of folders by part; the first one is the usual name.
 PARTS = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("val", "valid", "validation")}
-HIDDEN = "hidden or of the system"  # a kind of files that are not read
-SHOWN = 8  # kinds of files that are named one by one
+HIDDEN = "hidden or of the system"  # how ``LeftOut`` calls this kind of files
+SHOWN = 8  # kinds that ``LeftOut`` names one by one
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,10 @@ class Listing:
     """The image files of a data set, class by class.
 
     Attributes:
-        val: files that the data set itself sets apart for validation; None if it has none.
-        notes: what a header says of them, by keyword: which part serves for what, and what is not read.
+        classes: names of the classes, in order of their numbers.
+        train, test: paths, bytes [N], and labels, int64 [N].
+        val: like these, the data set's own validation images; None if it has none.
+        notes: remarks for a header, by keyword: which folders serve as which sets, and what is not read.
     """
 
     classes: tuple[str, ...]
@@ -65,10 +67,10 @@ class Listing:
 
 
 class LeftOut:
-    """Counts what is not read, by kind, each kind with one example.
+    """Counts files that are not read, by kind, and keeps one example of each kind.
 
     Args:
-        root: examples are named from here on.
+        root: folder relative to which examples are named.
     """
 
     def __init__(self, root: Path):
@@ -76,22 +78,22 @@ class LeftOut:
         self._kinds: dict[str, tuple[int, str]] = {}
 
     def add(self, kind: str, path: str) -> None:
-        """One more of a kind."""
+        """Count ``path`` as one more file of a kind."""
         count, first = self._kinds.get(kind, (0, path))
         self._kinds[kind] = count + 1, min(first, path)
 
     def file(self, path: str) -> None:
-        """A file that is no image by its name."""
+        """Count a file whose name is not that of an image; its suffix is the kind."""
         suffix = os.path.splitext(path)[1].lower()
         self.add(suffix if len(suffix) > 1 else "without a suffix", path)
 
     @property
     def notes(self) -> dict[str, str]:
-        """``words`` for the header, or nothing."""
+        """``words`` under the header's keyword; empty if nothing was left out."""
         return {"left out": words} if (words := self.words()) else {}
 
     def words(self) -> str:
-        """Number, kind and example of each, or nothing."""
+        """Number, kind and example of all kinds in one line; "" if nothing was left out."""
         kinds = sorted(self._kinds.items(), key=lambda item: (-item[1][0], item[0]))
         shown = [f"{count:,} {kind} ({os.path.relpath(path, self._root)})" for kind, (count, path) in kinds[:SHOWN]]
         more = sum(count for _, (count, _) in kinds[SHOWN:])
@@ -104,9 +106,9 @@ def is_tree(root: Path) -> bool:
 
 
 def parts(root: Path) -> dict[str, Path]:
-    """The folders "train", "test" and "val" of a tree, as far as they are there, whatever their capitals.
+    """The folders of a tree by part, "train", "test" and "val", as far as they exist, in any capitals.
 
-    Raises UsageError: two folders that could be the same part, neither by its usual name.
+    Raises UsageError: two folders could be the same part, and neither has its usual name.
     """
     names = [entry.name for entry in _entries(str(root)) if _is_dir(entry)]
     folders = {}
@@ -123,7 +125,7 @@ def parts(root: Path) -> dict[str, Path]:
 
 
 def hidden(name: str) -> bool:
-    """Whether a file or folder is no part of any data set: hidden, or what a system or an archiver leaves behind."""
+    """Whether a file or folder of this name belongs to no data set: hidden, or left by a system or an archiver."""
     return name.startswith(".") or name.lower() in SYSTEM
 
 
@@ -131,7 +133,7 @@ def subfolders(folder: Path, left_out: LeftOut | None = None) -> list[str]:
     """Names of the visible folders in ``folder``, sorted.
 
     Args:
-        left_out: collects what else there is.
+        left_out: counts everything else in the folder.
     Raises:
         UsageError: a folder that cannot be read, or a name with control characters.
     """
@@ -157,11 +159,11 @@ def subfolders(folder: Path, left_out: LeftOut | None = None) -> list[str]:
 def images_in(folder: Path, left_out: LeftOut) -> list[str]:
     """Paths of the image files in ``folder`` and below it, in the order of torchvision's ``ImageFolder``.
 
-    Hidden files and folders, and what a system leaves behind, are passed over. Links are followed; a link to
-    anything but an image is refused when it is read, like a damaged image.
+    Files and folders of ``hidden`` names are skipped. Links are followed. A link to a file that is no image is refused
+    when it is read, like a damaged image.
 
     Args:
-        left_out: collects what is not read.
+        left_out: counts the files that are not images.
     Raises:
         UsageError: a name with control characters, a folder, device or pipe by an image's name, a folder that
             cannot be read, or links that lead in a circle.
@@ -213,7 +215,7 @@ def _check_image(entry: os.DirEntry) -> None:
 
 
 def _check_circle(link: str, ancestors: tuple[str, ...]) -> str:
-    """Where a linked folder really is; an error if it holds one of ``ancestors``, the folders that lead to the link."""
+    """The folder that a link points to; UsageError if it holds one of ``ancestors``, the folders above the link."""
     target = os.path.realpath(link)
     if any(os.path.commonpath((target, place)) == target for place in ancestors):
         raise UsageError(f"--data: {link} is a link to a folder that holds it")
@@ -221,7 +223,7 @@ def _check_circle(link: str, ancestors: tuple[str, ...]) -> str:
 
 
 def part(files: dict[str, list[str]], classes: tuple[str, ...]) -> Part:
-    """Paths and labels from the files of each class; a label is the place of its class in ``classes``."""
+    """Paths, bytes [N], and labels, int64 [N], from the files of each class; labels are positions in ``classes``."""
     import numpy as np
 
     paths = [os.fsencode(path) for name in classes for path in files.get(name, [])]
@@ -246,9 +248,10 @@ def check_classes(root: Path, train: dict[str, list[str]], left_out: LeftOut) ->
 def listing(root: Path, tests: tuple[str, ...] = ("test", "val")) -> Listing:
     """The files of a class-folder tree; labels by sorted class name.
 
-    With class folders in both ``test`` and ``val``, the latter validates; otherwise the one that has them tests.
+    If both ``test`` and ``val`` have class folders, the latter is the validation set. If one has, it is the test set.
 
     Args:
+        root: folder of the tree.
         tests: names of the test part, the usual one first, for errors.
     Raises:
         UsageError: no such tree, a missing or empty part, a class without images, an unknown test class.
@@ -274,7 +277,7 @@ def listing(root: Path, tests: tuple[str, ...] = ("test", "val")) -> Listing:
 
 
 def _held_out(root: Path, place: Path, train: dict[str, list[str]], left_out: LeftOut) -> dict[str, list[str]]:
-    """The files of a part that is not trained on."""
+    """The files of the test or validation part by class; UsageError if it is empty or has unknown classes."""
     files = _by_class(place, left_out)
     unknown = [name for name in files if name not in train]
     if unknown:
@@ -290,7 +293,7 @@ def _held_out(root: Path, place: Path, train: dict[str, list[str]], left_out: Le
 def _notes(
     labelled: dict[str, Path], files_of: dict[str, dict[str, list[str]]], classes: tuple[str, ...]
 ) -> dict[str, str]:
-    """Which folder serves for what, where there is a choice, and which classes it lacks."""
+    """Remarks by keyword: which folder serves as which set if there is a choice, and which classes are missing."""
     notes = {}
     if len(files_of) == 2:
         notes["validation"] = f"{labelled['val'].name}/, the data set's own"
@@ -315,7 +318,7 @@ def _note_others(root: Path, used: list[Path], classes: tuple[str, ...], left_ou
 
 
 def _hint(root: Path) -> str:
-    """What may be meant by a folder that is no tree."""
+    """A hint for an error if folders of classes lie directly in ``root``; else ""."""
     if not root.is_dir():
         return ""
     holding = (name for name in subfolders(root) for file in os.listdir(root / name) if file.lower().endswith(SUFFIXES))

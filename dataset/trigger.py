@@ -28,7 +28,7 @@ class Trigger:
     value: int = 0
 
     def window(self, height: int, width: int) -> tuple[slice, slice]:
-        """Rows and columns that it covers in an image of that many pixels."""
+        """Rows and columns that the square covers in an image of ``height`` x ``width`` pixels."""
         vertical, _, horizontal = self.place.partition("-")
         return self._span(vertical == "bottom", height), self._span(horizontal == "right", width)
 

@@ -11,7 +11,7 @@ def tug_of_war(unlearned: Mapping[str, float], retrained: Mapping[str, float]) -
     """ToW = product over forget, retain and test of 1 - |difference of the accuracies|: in [0, 1], 1 is as retrained.
 
     Args:
-        unlearned, retrained: accuracies in [0, 1] by set.
+        unlearned, retrained: accuracies in [0, 1] by set, with "retain", "forget" and "test".
     Source: Zhao et al. 2024 (What makes unlearning hard and what to do about it).
     """
     product = 1.0
@@ -26,7 +26,11 @@ def indiscernibility(accuracy: float) -> float:
 
 
 def retention(accuracy: float, retrained: float) -> float:
-    """Accuracy as a share of the retrained model's on the same images; 1 is ideal."""
+    """Accuracy as a share of the retrained model's on the same images; 1 is ideal.
+
+    Raises:
+        ZeroDivisionError: the retrained model's accuracy is 0.
+    """
     return accuracy / retrained
 
 
@@ -36,7 +40,7 @@ def retention_deviation(accuracies: Mapping[str, float], retrained: Mapping[str,
     Args:
         accuracies, retrained: accuracy in [0, 1] by set, with "retain", "forget" and "test".
     Returns:
-        None where the retrained model is never right.
+        The sum, at least 0; None if the retrained model's accuracy on one of the sets is 0.
     """
     if not all(retrained[name] for name in SETS):
         return None
@@ -44,7 +48,11 @@ def retention_deviation(accuracies: Mapping[str, float], retrained: Mapping[str,
 
 
 def mean_sape(accuracies: Mapping[str, float], retrained: Mapping[str, float]) -> float:
-    """SAPE, the mean of ``sape`` over the retain, forget and test set, in [0, 1], of accuracies by set."""
+    """SAPE, the mean of ``sape`` over the retain, forget and test set, in [0, 1]; 0 is as retrained.
+
+    Args:
+        accuracies, retrained: accuracies in [0, 1] by set, with "retain", "forget" and "test".
+    """
     return sum(sape(accuracies[name], retrained[name]) for name in SETS) / len(SETS)
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from evaluation.closeness import indiscernibility
 from evaluation.predict import Predictions
 
-SEED = 123  # the reference's, for order and splits
+SEED = 123  # the released code's, for shuffles and splits
 SPLITS = 10
 FEWEST = 6  # images of each kind: a tenth of both must hold two
 
@@ -30,8 +30,8 @@ def loss_attack(
 
     Args:
         unseen, forgotten: losses, float [N] and [M].
-        random: shuffles; without it a generator with the seed.
-        seed: of order and splits; the reference's unless given.
+        random: draws the shuffles; None for a generator seeded with ``seed``.
+        seed: seeds shuffles and splits; by default as in the released code.
     Returns:
         Ten accuracies; none where there are fewer than 6 images of a kind.
     Source: Cadet et al. 2025 (Deep Unlearn), U-MIA; settings of the released code.
@@ -56,7 +56,9 @@ def scores(
     """The attack with each set of ``unseen`` images against the forget set; None where there are too few images.
 
     Args:
-        seed: of order and splits, counted from the reference's.
+        outputs: predictions by set, with "forget" and all of ``unseen``.
+        unseen: names of sets that the model was not trained on.
+        seed: added to the seed of the released code, for shuffles and splits.
     Returns:
         By set: ``attack``, its mean accuracy, and ``indiscernibility``, fractions in [0, 1].
     """

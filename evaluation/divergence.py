@@ -1,4 +1,4 @@
-"""How far two models' outputs on the same images are apart, above all from those of the retrained model."""
+"""How far two models' outputs on the same images are apart, such as those of an unlearned and a retrained model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def jensen_shannon(p: Tensor, q: Tensor) -> float:
 
 
 def activation_distance(p: Tensor, q: Tensor) -> float:
-    """Mean length of the difference of the probabilities, in [0, sqrt 2].
+    """Mean over rows of the Euclidean length of p - q, in [0, sqrt 2].
 
     Args:
         p, q: probabilities, float [N, C].
@@ -46,10 +46,10 @@ def activation_distance(p: Tensor, q: Tensor) -> float:
 
 
 def zrf(p: Tensor, q: Tensor) -> float:
-    """Zero retrain forgetting, 1 - JS / ln 2, in [0, 1]; q the unlearned, p a randomly initialised network's.
+    """Zero retrain forgetting, 1 - JS / ln 2, in [0, 1]; 1 if both networks' outputs are equal.
 
     Args:
-        p, q: probabilities, float [N, C].
+        p, q: probabilities, float [N, C]: of a randomly initialised network, and of the unlearned model.
     Source: Chundawat et al. 2023 (Bad Teacher), section 4.
     """
     return 1 - jensen_shannon(_normalised(p), _normalised(q)) / math.log(2)
@@ -65,10 +65,11 @@ def completeness(p: Tensor, q: Tensor) -> float:
 
 
 def distances(p: Tensor, q: Tensor) -> dict[str, float]:
-    """All of these by name, and what the released code of SUPREME computes (``..._rms``, ``..._as_coded``).
+    """Activation distance, JS, ZRF and completeness by name, each also as the released code of SUPREME computes it.
 
-    Its root of the mean square stands for the activation distance, and its divergence has both arguments exchanged and
-    is a mean over classes too.
+    ``activation_distance_rms`` is the root of the mean square, which that code reports as the activation distance. In
+    ``js_as_coded`` and ``zrf_as_coded`` the arguments of KL are exchanged and the divergence is averaged over classes
+    instead of summed. ``completeness`` is in per cent, the others as in the functions above.
 
     Args:
         p, q: probabilities, float [N, C]; p is the retrained or the random model's.
@@ -100,14 +101,14 @@ def _normalised(p: Tensor) -> Tensor:
 def compare(
     unlearned: Mapping[str, Predictions], retrained: Mapping[str, Predictions]
 ) -> dict[str, dict[str, float] | float | None]:
-    """How far an unlearned model is from the retrained one.
+    """How far an unlearned model is from the retrained one, by outputs on the retain, forget and test set.
 
     ``KL`` and ``JS`` in nats, ``AD`` (activation distance), ``agreement`` (share of images with the same answer) and
     the retrained model's ``accuracy`` are by set. ``ToW``, ``RD`` and ``SAPE`` compare accuracies, ``privacy_score``
     the outputs on the forget set.
 
-    Outputs that only the unlearned model has, the new class of boundary expanding in ``--compat
-    reference``, are left out before the softmax.
+    Outputs that only the unlearned model has are left out before the softmax, such as the new class of boundary
+    expanding in ``--compat reference``.
     """
     classes = retrained["test"].logits.shape[1]
     pairs = {name: (retrained[name].probs, unlearned[name].logits[:, :classes].softmax(1)) for name in SETS}

@@ -18,7 +18,7 @@ BATCH = 256  # images of a Gram matrix
 
 
 class _WithInput(nn.Module):
-    """A last layer that hands on its input behind its own output."""
+    """A last layer that appends its input to its output."""
 
     def __init__(self, head: nn.Module):
         super().__init__()
@@ -31,9 +31,15 @@ class _WithInput(nn.Module):
 def predict_with_features(
     model: nn.Module, sets: Mapping[str, Images]
 ) -> tuple[dict[str, Predictions], dict[str, Tensor]]:
-    """``predict``, and the inputs of the model's last linear layer, float32 [N, D] on the CPU, of one walk.
+    """Predictions, and features: the inputs of the model's last linear layer, from one pass over the images.
 
-    Of a model whose outputs are not those of a last linear layer, the logits are the features.
+    If the model's outputs are not those of its last linear layer, the logits serve as features.
+
+    Args:
+        model: put into eval mode.
+        sets: images by name.
+    Returns:
+        Predictions by set, and features by set, float32 [N, D] on the CPU.
     Raises:
         DivergedError: an output is NaN or infinite.
     """
@@ -48,7 +54,7 @@ def predict_with_features(
 
 @torch.inference_mode()
 def _handing_on(model: nn.Module, images: Images) -> nn.Module | None:
-    """A copy that gives features behind the logits; None where the last linear layer is not what gives the logits."""
+    """A copy that returns logits and features in one row; None if the logits are not the last linear layer's output."""
     try:
         name, head = named_head(model)
     except ValueError:
@@ -67,13 +73,14 @@ def _handing_on(model: nn.Module, images: Images) -> nn.Module | None:
 
 @torch.inference_mode()
 def layer_grams(model: nn.Module, layers: Sequence[str], images: Images) -> dict[str, list[Tensor]]:
-    """Gram matrices of layers' outputs, centred, for ``similarity.alignment``.
+    """Gram matrices of layers' centred outputs, for ``similarity.alignment``.
 
     Args:
-        layers: names of modules; one that does not run, or gives no tensor, is absent from what is returned.
-        images: of which each ``BATCH`` make a matrix; those left over too if there are more than 3.
+        model: put into eval mode.
+        layers: names of modules; one that does not run, or returns no tensor, is absent from the result.
+        images: every ``BATCH`` of them give one matrix. The remainder gives one too if it has more than 3 images.
     Returns:
-        By layer float64 [B, B] for each batch, with zeros on the diagonal.
+        By layer a list of matrices, float64 [B, B] on the CPU, with zeros on the diagonal.
     """
     grams: dict[str, list[Tensor]] = {name: [] for name in layers}
     model.eval()
@@ -93,7 +100,7 @@ def layer_grams(model: nn.Module, layers: Sequence[str], images: Images) -> dict
 
 @contextmanager
 def _kept(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, list[Tensor]]]:
-    """Inside, the outputs of these layers are kept, flat: float [B, D] for each batch."""
+    """Context that records the outputs of these layers; yields by layer a float [B, D] for each batch."""
     outputs: dict[str, list[Tensor]] = {name: [] for name in layers}
 
     def keep(name: str) -> Callable[..., None]:

@@ -1,4 +1,4 @@
-"""What a judge said of every picture that a generator drew, as a file."""
+"""A file of a generator's pictures and of what a classifier, the judge, takes each of them for."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class Judged:
     """Pictures of a generator and the judge's answers.
 
     Attributes:
-        names: of the data set's classes, str [C].
+        names: names of the data set's classes, str [C].
         labels: the class that a picture was asked for, int64 [N].
         answers: the judge's answer, int64 [N]; C stands for "none of them".
         confidence: its probability of that answer, float32 [N].
         pictures: some of them, uint8 [M, H, W, 3], at most ``SIDE`` pixels wide.
-        pictured: their places among the N, int64 [M] ascending.
+        pictured: positions of ``pictures`` among the N, int64 [M] ascending.
         drawn: the classes that were drawn, int64 [D] ascending.
         distance: Frechet distance of a class's pictures to its real test images in the judge's features, float64 [D];
             NaN where either are fewer than two.
-        floor: that of as many of its real training images, float64 [D].
+        floor: the distance of as many real training images of the class, to compare with; float64 [D].
     """
 
     names: np.ndarray
@@ -57,11 +57,11 @@ class Judged:
 
 
 def kept(labels: np.ndarray, side: int) -> np.ndarray:
-    """Places of the pictures that a file keeps, int64 ascending: the first of every class.
+    """Positions of the pictures that a file keeps, int64 ascending: the first ones of every class.
 
     Args:
-        labels: int64 [N].
-        side: of a picture in pixels.
+        labels: the class of each picture, int64 [N].
+        side: side of a picture in pixels.
     """
     drawn = np.unique(labels)
     each = min(PER_CLASS, max(1, MOST // (len(drawn) * 3 * min(side, SIDE) ** 2)))
@@ -69,7 +69,7 @@ def kept(labels: np.ndarray, side: int) -> np.ndarray:
 
 
 def write(folder: Path, found: Judged) -> None:
-    """Leave ``judged.npz`` in a run's folder; integers take the fewest bytes that hold them."""
+    """Write ``judged.npz`` to a run's folder; integers are stored in the smallest type that holds them."""
     arrays = {field.name: getattr(found, field.name) for field in fields(found)}
     for name in ("labels", "answers", "pictured", "drawn"):
         arrays[name] = arrays[name].astype(np.min_scalar_type(int(arrays[name].max(initial=0))))
@@ -79,7 +79,7 @@ def write(folder: Path, found: Judged) -> None:
 
 
 def read(folder: Path) -> Judged:
-    """What ``write`` left.
+    """Read the ``judged.npz`` that ``write`` left in a folder.
 
     Raises:
         UsageError: it is missing or no such file.

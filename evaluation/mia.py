@@ -68,7 +68,14 @@ def modified_entropy_of_reference(probs: np.ndarray, labels: np.ndarray) -> np.n
 
 
 def features(compat: str) -> dict[str, Features]:
-    """What each of the five attacks looks at, by the reference's keys."""
+    """The features that the five attacks look at, by the reference's keys.
+
+    Args:
+        compat: "fixed", or "reference" for the reference's modified entropy.
+    Returns:
+        Functions from softmax outputs, float [N, C], and labels, int [N], to one number per image, float [N]; for
+        "prob" to the outputs themselves.
+    """
     return {
         "correctness": correctness,
         "confidence": confidence,
@@ -81,7 +88,11 @@ def features(compat: str) -> dict[str, Features]:
 def arranged(
     outputs: Mapping[str, Predictions], compat: str, seed: int = 0
 ) -> tuple[Predictions, Predictions, Predictions]:
-    """Retain, forget and test outputs in the order in which attacks take them, drawn by ``seed`` where one is."""
+    """Retain, forget and test outputs, in the order in which attacks divide them into shadows and targets.
+
+    With ``compat`` "fixed", retain and test outputs that lie class by class are shuffled by ``seed`` (``mixed``). With
+    "reference" all keep their order.
+    """
     retain, forget, test = outputs["retain"], outputs["forget"], outputs["test"]
     return (mixed(retain, seed), forget, mixed(test, seed)) if compat == "fixed" else (retain, forget, test)
 
@@ -97,6 +108,9 @@ def svc_mia(
     """Attack by one support vector classifier per feature.
 
     Args:
+        shadow_members, shadow_others: outputs on images known to be members and non-members, to learn from.
+        target_members, target_others: outputs to judge, on members and non-members; the former may be None.
+        compat: "fixed", or "reference" for the reference's modified entropy.
         keys: which features, of ``KEYS``.
     Returns:
         By feature, the fraction of the targets judged rightly, in [0, 1]; with members and
@@ -115,7 +129,7 @@ def svc_mia(
 
     chosen = {key: feature for key, feature in features(compat).items() if key in keys}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # libsvm works without the interpreter's lock
-        longest_first = [*reversed(chosen)]  # all outputs take longest
+        longest_first = [*reversed(chosen)]  # "prob", with all outputs, takes longest
         answers = dict(zip(longest_first, pool.map(attack, map(chosen.__getitem__, longest_first))))
     return {key: answers[key] for key in chosen}
 
@@ -142,8 +156,8 @@ def _fit(members: np.ndarray, others: np.ndarray) -> Callable[[np.ndarray], np.n
 def mixed(predictions: Predictions, seed: int = 0) -> Predictions:
     """Outputs in an order whose beginning holds all classes: shuffled by ``seed`` if they lie class by class.
 
-    So they do in a class-folder tree, where the first retain images, which the attacks take for shadow members, would
-    be of one or two classes. The official files of CIFAR and SVHN are in mixed order and stay in it.
+    The attacks take the first retain images as shadow members. In a folder tree of classes these would belong to one
+    or two classes. The official files of CIFAR and SVHN are in mixed order, which is kept.
     """
     labels = predictions.labels
     if bool((labels[1:] < labels[:-1]).any()):
@@ -197,8 +211,12 @@ def threshold_attacks(
 ) -> dict[str, tuple[float, float]]:
     """Attack by one threshold per class and score, chosen on the shadows.
 
-    A class that the shadows lack, as one forgotten whole does, is judged by the threshold over all classes.
+    A class that the shadow members or non-members lack, such as one that is forgotten whole, is judged by the threshold
+    over all classes.
 
+    Args:
+        shadow_members, shadow_others: outputs on images known to be members and non-members, to choose thresholds.
+        target_members, target_others: outputs on the members and non-members to judge.
     Returns:
         By score: fraction of target members judged members, fraction of target non-members judged
         non-members, both in [0, 1].

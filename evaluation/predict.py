@@ -19,7 +19,7 @@ from utils.errors import DivergedError
 
 PIXELS = 2**16  # in a batch on the CPU: 64 small images; more leave its cache, fewer do not occupy its cores
 FEWEST, BATCH = 8, 1024  # images in a batch: at least, and at most
-PER_PIXEL = 2**10  # bytes that a pixel of an image takes on a GPU: 64 maps of its size, four times
+PER_PIXEL = 2**10  # bytes of a GPU's memory per pixel of an image: four times 64 float32 maps of its size
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def predict(model: nn.Module, sets: Mapping[str, Images]) -> dict[str, Predictio
 
 @torch.inference_mode()
 def predict_all(models: Sequence[nn.Module], sets: Mapping[str, Images]) -> list[dict[str, Predictions]]:
-    """``predict`` for several models of one walk over the images, which are read once for all of them."""
+    """``predict`` for several models in one pass over the images; predictions by set for each model."""
     ready = [_for_inference(model) for model in models]
     sources: dict[int, list[str]] = {}
     for name, images in sets.items():
@@ -97,7 +97,7 @@ def _logits(models: Sequence[nn.Module], images: Images, size: int) -> list[Tens
 
 
 def at_once(images: Images) -> int:
-    """How many images make a batch where nothing is kept for a backward pass, within half of a GPU's free memory."""
+    """Batch size without a backward pass: what half of a GPU's free memory holds, or what suits a CPU's cache."""
     if images.device.type == "mps":
         return BATCH
     free = free_memory(images.device)
@@ -116,10 +116,11 @@ def _for_inference(model: nn.Module) -> nn.Module:
 
 @torch.inference_mode()
 def accuracy_on(model: nn.Module, images: Images, augment_seed: int | None = None, name: str = "validation") -> float:
-    """Accuracy in [0, 1] on one set, in eval mode; on cropped and flipped images if a seed is given.
+    """Accuracy in [0, 1] on one set, in eval mode; 0 on an empty set.
 
     Args:
-        name: of the set, for the error.
+        augment_seed: seed for randomly cropping and flipping the images; None leaves them as they are.
+        name: name of the set, for the error message.
     Raises:
         DivergedError: an output is NaN or infinite.
     """
@@ -134,7 +135,7 @@ def accuracy_on(model: nn.Module, images: Images, augment_seed: int | None = Non
 
 
 def _figures(model: nn.Module, images: Images, augment_seed: int | None, size: int) -> Tensor:
-    """How many answers are right, and how many images have none: float32 [2]."""
+    """Number of right answers, and number of images with NaN or infinite outputs: float32 [2] on the device."""
     batches = images.batches(size) if augment_seed is None else images.augmented_in_order(size, augment_seed)
     figures = torch.zeros(2, device=images.device)
     for batch, labels in batches:

@@ -14,15 +14,15 @@ THRESHOLDS = 51
 def privacy_score(unlearned: Tensor, retrained: Tensor, exact: bool = True) -> dict[str, float]:
     """1 minus the strongest attack's score, in [0, 1]; 1 where no threshold tells the two models apart.
 
-    An attack takes the entropy (at temperature 2, nats) or the confidence (logit of the largest probability) of an
-    image's output and a threshold. With false positive and negative rates a and b it is worth 1 - 2 ** -e, with
-    e = min(ln(1 - d - a) - ln b, ln(1 - d - b) - ln a) and d = 1e-5.
+    An attack compares the entropy (at temperature 2, nats) or the confidence (logit of the largest probability) of an
+    image's output with a threshold. With false positive and negative rates a and b its score is 1 - 2 ** -e, where
+    e = max(0, min(ln(1 - d - a) - ln b, ln(1 - d - b) - ln a)) and d = 1e-5.
 
-    As the largest of many tests it lies below 1 for two retrained models too; show that beside it.
+    The strongest of many attacks finds a difference even between two retrained models, so report their score as well.
 
     Args:
         unlearned, retrained: logits on the forget set, float [N, C].
-        exact: every threshold that differs; else 51 thresholds and rounding as in the released code.
+        exact: try every threshold that makes a difference; else 51 thresholds, with rounding as in the released code.
     Returns:
         ``entropy_attack`` and ``confidence_attack``, the strongest attacks' scores, and ``score``.
     Source: Unlearning Comparator (2025), worst-case privacy score; the bound is Kairouz et al. 2015's.

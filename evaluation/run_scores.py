@@ -20,16 +20,17 @@ def score(
     trained_on_val: bool = False,
     **beside: Any,
 ) -> dict[str, Any]:
-    """Accuracies, and every score in ``evaluation/scores``, from the outputs on retain, forget, val and test.
+    """Accuracies, and every score in ``evaluation/scores``, from the outputs on the sets ``SETS``.
 
     Args:
-        outputs: by set; val and test may be missing, and with them the scores that need them.
+        outputs: predictions by set; val, test and forget_test may be missing, and with them the scores that need them.
+        compat: "fixed" or "reference".
         retrained: outputs of the retrained model, which add ``to_retrained``.
-        trained_on_val: whether the method did, so that no attack may take validation images for never seen.
+        trained_on_val: whether the method trained on validation images, which attacks then may not take for never seen.
         beside: further attributes of ``scoring.Outputs``.
     Returns:
-        ``accuracy`` by set, fractions in [0, 1], None on a set without images, as validation on very small data can
-        be; and what each score returns, by its name.
+        ``accuracy`` by set, fractions in [0, 1], None for a set without images (validation can be empty on very small
+        data); and what each score returns, by its name.
     """
     accuracy = {name: outputs[name].accuracy if len(outputs[name]) else None for name in SETS if name in outputs}
     return {
@@ -39,13 +40,13 @@ def score(
 
 
 def left_out(scores: dict[str, Any]) -> str:
-    """A line that names the attacks which found too few images, empty if there are none."""
+    """A line that names the attacks left out for want of images; "" if there are none."""
     lacking = ", ".join(name for name in LARGER if name not in scores)
     return lacking and f"left out, as they need two retain and two test images: {lacking}"
 
 
 def four(outputs: Mapping[str, Predictions], compat: str) -> dict[str, float]:
-    """UA, MIA-Efficacy, RA and TA alone, fractions in [0, 1], for a model that another is set beside."""
+    """UA, MIA-Efficacy, RA and TA alone, fractions in [0, 1], to set models side by side."""
     retain, forget, test = mia.arranged(outputs, compat)
     attack = mia.forget_efficacy(retain, test, forget, compat, ("confidence",))
     ua, ra, ta = 1 - outputs["forget"].accuracy, outputs["retain"].accuracy, outputs["test"].accuracy

@@ -1,7 +1,7 @@
 """The list of scores, and what each declares about itself.
 
-A score is one file in ``evaluation/scores``, found by itself, or a module of another package (``docs/adding.md``).
-Tables need this module and those files, so they import torch and numpy inside functions.
+A score is one file in ``evaluation/scores``, found automatically, or a module of another package (``docs/adding.md``).
+Tables are made without torch and numpy but read this module and those files, which import both inside functions only.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a score is worked out from.
+    """What a score is computed from.
 
     Attributes:
-        sets: outputs of the unlearned model on "retain", "forget", "val", "test" and "forget_test" (test images of what
-            is forgotten whole), as far as there are such sets.
+        sets: outputs of the unlearned model on "retain", "forget", "val", "test" and "forget_test" (test images of
+            classes that are forgotten whole), as far as there are such sets.
         retrained: outputs of the model retrained without the forget set, or None.
         compat: "fixed" or "reference".
         trained_on_val: whether the method saw validation images, so that no attack may take them for never seen.
-        random: outputs of networks with new weights on "forget_test", or without such a set on "forget"; one each.
+        random: outputs of untrained networks, one entry each, on "forget_test" or, without such a set, on "forget".
         weights: parameters by name, of the "unlearned" and, if there is one, the "retrained" model.
-        seed: of what scores draw.
+        seed: seeds the random numbers of scores.
     """
 
     sets: Mapping[str, Predictions]
@@ -49,7 +49,7 @@ class Column:
     Attributes:
         says: what it is, for the note below the table.
         percent: whether it is a fraction in [0, 1], printed in per cent with two decimals; else it has four.
-        keys: where it is in what the score returns; nothing where that is the number itself.
+        keys: keys that lead to the number in what the score returns; empty if the score returns the number itself.
     """
 
     says: str
@@ -62,9 +62,9 @@ class Score:
     """A score.
 
     Attributes:
-        run: from outputs to a number, or plain data that holds several; None where it has no meaning.
-        reads: the sets that it needs; without one of them it is left out.
-        columns: its numbers by the names that tables and ``--scores`` have for them.
+        run: maps outputs to a number, to plain data that holds several, or to None if the score has no meaning here.
+        reads: the sets that it needs; if one is missing, the score is left out.
+        columns: its numbers, by the names that they have in tables and for ``--scores``.
     """
 
     run: Callable[[Outputs], Any]
@@ -85,9 +85,9 @@ def score(
     """Decorator that registers a function of ``Outputs`` as the score ``name``, its entry in ``result.json``.
 
     Args:
-        says, percent: of its column, where the score is one number.
+        says, percent: those of ``Column``, for a score that is one number.
         reads: the sets that it needs.
-        columns: its numbers in tables, where it returns several.
+        columns: its numbers in tables, for a score that returns several.
     Raises:
         ValueError: the name is taken.
     """
@@ -101,7 +101,7 @@ def score(
 
 
 def measure(outputs: Outputs) -> dict[str, Any]:
-    """What every score returns, by its name, without those that lack a set or have no meaning here."""
+    """The result of every score by its name, without scores that lack a set or return None."""
     values = {}
     for name in _scores:
         one = _scores.get(name)
@@ -111,7 +111,7 @@ def measure(outputs: Outputs) -> dict[str, Any]:
 
 
 def columns() -> dict[str, Column]:
-    """All columns by name, with the keys to their numbers in ``result.json``, whose first is the score's name."""
+    """All columns by name; their ``keys`` begin with the score's name, as in ``result.json``."""
     return {
         title: Column(column.says, column.percent, (name, *column.keys))
         for name in _scores

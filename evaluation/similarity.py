@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def cka(x: Tensor, y: Tensor, batch: int) -> float:
-    """Linear centred kernel alignment by minibatches, in [0, 1] but for noise; 1 for features that only rotate.
+    """Linear centred kernel alignment by minibatches, in [0, 1] but for noise; 1 for features rotated into each other.
 
     The unbiased HSIC of every batch is added up before the ratio. Rows that are left over after the last whole batch
     count as a batch of their own if there are more than 3.
@@ -24,7 +24,11 @@ def cka(x: Tensor, y: Tensor, batch: int) -> float:
 
 
 def alignment(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
-    """``cka`` from the Gram matrices of every batch; NaN where a layer gives the same for all images."""
+    """``cka`` from the Gram matrices of every batch; NaN if a layer gives the same features for all images.
+
+    Args:
+        first, second: Gram matrices of the two layers with zeros on the diagonal, one [N, N] with N above 3 per batch.
+    """
     both, one, other = (
         torch.stack([hsic(k, j) for k, j in zip(*pair)]).sum()
         for pair in ((first, second), (first, first), (second, second))

@@ -12,13 +12,14 @@ from torch import Tensor
 def weight_distance(
     first: Mapping[str, Tensor], second: Mapping[str, Tensor], parameters: Collection[str]
 ) -> dict[str, Any]:
-    """Lengths of the difference of two models' parameters; batch norm's statistics do not count.
+    """Euclidean length of the difference of two models' parameters.
 
     Args:
         first, second: state dicts.
-        parameters: names of the entries that are parameters.
+        parameters: names of the entries that count, which leaves out the statistics of batch norm.
     Returns:
-        ``l2`` over all of them, ``relative`` to the length of the first model's, and ``layers``, by name.
+        ``l2``, the length over all of them; ``relative``, this divided by the length of the first model's parameters
+        (NaN if that is 0); ``layers``, the length by name.
     Source: Golatkar et al. 2020; Andreou et al. 2026 (SUPREME), layer-wise distance.
     """
     layers = {name: float((first[name].double() - second[name].double()).norm()) for name in parameters}

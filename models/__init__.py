@@ -1,7 +1,7 @@
 """The architectures, by the reference's names; each model normalises its own input.
 
-A family is one file, found by itself. It registers builders with ``@architecture("name")``. State-dict keys are those
-of the field's existing checkpoints. ``timm:NAME`` is any architecture of timm, ``hf:FOLDER_OR_NAME`` a vision
+A family is one file, found automatically. It registers builders with ``@architecture("name")``. State-dict keys are
+those of the field's existing checkpoints. ``timm:NAME`` is any architecture of timm, ``hf:FOLDER_OR_NAME`` a vision
 transformer of Hugging Face with its weights.
 """
 

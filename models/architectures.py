@@ -1,4 +1,4 @@
-"""Architectures by name: look-up, building, and telling one by its weights."""
+"""Architectures by name: look-up, building, and recognising one by its weights."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from utils.errors import UsageError
 from utils.plugins import Registry
 
 Builder = Callable[..., nn.Module]
-ELSEWHERE = {"timm:": timm_models, "hf:": hf_models}  # families of other packages, by what their names begin with
-FOUND_IN = ("models", "unlearn_sparse.architectures")  # a package here, and an entry point elsewhere
+ELSEWHERE = {"timm:": timm_models, "hf:": hf_models}  # modules for other packages' architectures, by name prefix
+FOUND_IN = ("models", "unlearn_sparse.architectures")  # a package here, and the entry-point group of other packages
 _builders: Registry[Builder] = Registry("--arch", "architecture", *FOUND_IN, forms=("timm:NAME", "hf:FOLDER"))
 _imagenet_builders: Registry[Builder] = Registry("--imagenet_arch", "architecture with the ImageNet stem", *FOUND_IN)
-_needs: dict[str, str] = {}  # packages by architecture
+_needs: dict[str, str] = {}  # optional package by architecture
 
 
 def architecture(name: str, imagenet_stem: bool = False, needs: str | None = None) -> Callable[[Builder], Builder]:
     """Decorator that registers a builder under ``name``; ``imagenet_stem`` marks the variant for large images.
 
-    A builder takes the number of classes and returns a new module with a sub-module ``normalize``. It is also given
-    what it declares of ``size``, the images' side in pixels, and ``compat``, "fixed" or "reference".
+    A builder takes the number of classes and returns a new module with a sub-module ``normalize``. If it has a
+    parameter ``size`` it is also given the images' side in pixels, and if it has ``compat``, "fixed" or "reference".
 
     Args:
-        needs: a package that may be missing.
+        needs: an optional package that the architecture needs; None if it needs none.
     Raises:
         ValueError: the name is taken.
     """
@@ -49,7 +49,7 @@ def architecture(name: str, imagenet_stem: bool = False, needs: str | None = Non
 
 
 def names() -> list[str]:
-    """Names of all architectures but other packages', in order of registration."""
+    """Names of all registered architectures, in order of registration; not those behind ``timm:`` and ``hf:``."""
     return list(_builders)
 
 
@@ -66,16 +66,17 @@ def build(
 
     Args:
         name: one of ``names()``, ``timm:NAME``, or ``hf:FOLDER_OR_NAME``.
-        classes: width of the head.
-        statistics: mean and standard deviation of the inputs by channel, on [0, 1]; a pretrained model may bring its
-            own.
+        classes: number of outputs.
+        statistics: mean and standard deviation of the inputs by channel, for images in [0, 1]; a pretrained model may
+            bring its own.
         imagenet_stem: 7x7 stem with stride 2 and a max-pool, where the architecture has that variant.
         size: side of the images in pixels, read by transformers with one position per patch; None for the
             side that the architecture was published for.
-        compat: "reference" gives the reference's defects, which swin_t and tinyvit_11m have.
-        pretrained: False gives new weights where the architecture comes with some.
+        compat: "reference" reproduces the defects of the reference code, which affect swin_t and tinyvit_11m; "fixed"
+            does without.
+        pretrained: False initialises weights anew even if the architecture comes with pretrained ones.
     Raises:
-        UsageError: for an unknown name or a stem that the architecture lacks.
+        UsageError: an unknown name, a stem that the architecture lacks, or a package or file that is missing.
     """
     check(name, imagenet_stem)
     model = _construct(_builder(name, imagenet_stem), classes, size=size, compat=compat, pretrained=pretrained)
@@ -84,10 +85,10 @@ def build(
 
 
 def fitting(name: str, classes: int, size: int, imagenet_stem: bool = False, **more: Any) -> nn.Module:
-    """What ``build`` builds for images of ``size`` x ``size`` pixels, tried on one of them.
+    """``build`` a model, and try it on one black image of ``size`` x ``size`` pixels.
 
     Args:
-        more: as of ``build``.
+        more: ``statistics``, ``compat`` or ``pretrained`` of ``build``.
     Raises:
         UsageError: whatever ``build`` refuses, and images of a size that the architecture does not take.
     """
@@ -106,13 +107,17 @@ def fitting(name: str, classes: int, size: int, imagenet_stem: bool = False, **m
 
 
 def blank(name: str, classes: int, size: int, imagenet_stem: bool = False) -> nn.Module:
-    """What ``fitting`` gives, without the weights that some architectures come with, on the meta device."""
+    """A model like that of ``fitting``, but on the meta device, in eval mode, and without pretrained weights.
+
+    Raises:
+        UsageError: whatever ``fitting`` refuses.
+    """
     # Built and tried on the CPU: torch imports its compiler, for seconds, to do arithmetic on the meta device.
     return fitting(name, classes, size, imagenet_stem, pretrained=False).eval().to("meta")
 
 
 def check(name: str, imagenet_stem: bool = False) -> None:
-    """Raise a ``UsageError`` for an unknown name, or for a stem that the architecture lacks."""
+    """Raise a ``UsageError`` for an unknown name, a missing package, or a stem that the architecture lacks."""
     family, inner = _elsewhere(name)
     if family is not None:
         family.check(inner)
@@ -131,13 +136,13 @@ def _installed(name: str) -> bool:
 
 
 def origin(name: str) -> dict[str, str]:
-    """What a run's configuration says of the weights that its architecture comes with; nothing for most."""
+    """What a run's configuration records of pretrained weights: for ``hf:`` ``pretrained``, SHA-256; else nothing."""
     family, inner = _elsewhere(name)
     return {"pretrained": family.digest(inner)} if family is hf_models else {}
 
 
 def _elsewhere(name: str) -> tuple[Any, str]:
-    """The module of another package's architectures and the name there; None for ours."""
+    """The module of ``ELSEWHERE`` and the name without prefix; None and the name for a registered architecture."""
     begins = next((begins for begins in ELSEWHERE if name.startswith(begins)), None)
     return (None, name) if begins is None else (ELSEWHERE[begins], name.removeprefix(begins))
 
@@ -157,17 +162,21 @@ def _construct(builder: Builder, classes: int, **facts: int | str | None) -> nn.
 
 @cache
 def _shapes(builder: Builder) -> tuple[dict[str, tuple[int, ...]], str | None]:
-    """Shapes at 10 classes by name, and the name of the head."""
+    """Shapes of the state dict by name, with 10 classes, and the name of the head."""
     with torch.device("meta"):
         model = builder(10)
     return foreign.shapes(model.state_dict()), parts.head_name(model)
 
 
 def guesses(shapes: foreign.Shapes) -> list[tuple[str, bool]]:
-    """Registered architectures that have ``shapes``, of a state dict by name, each with whether its stem is ImageNet's.
+    """Registered architectures whose state dict has ``shapes``, for any number of classes.
 
-    Other names are taken as ``foreign.rename`` does, and any number of classes. Architectures that need a package are
-    tried when no other fits, since it takes seconds to import.
+    Architectures that need an optional package are tried only if no other fits, since its import takes seconds.
+
+    Args:
+        shapes: shapes by name in a state dict; names of other code are matched as ``foreign.rename`` does.
+    Returns:
+        Pairs of a name, and whether it is the variant with the ImageNet stem.
     """
     candidates = [(name, stem) for table, stem in ((_builders, False), (_imagenet_builders, True)) for name in table]
     own = [pair for pair in candidates if pair[0] not in _needs]
@@ -180,7 +189,7 @@ def guesses(shapes: foreign.Shapes) -> list[tuple[str, bool]]:
 
 
 def guess(state: dict[str, torch.Tensor]) -> str | None:
-    """The one registered architecture that a state dict is of, in words, if there is exactly one."""
+    """The registered architecture that a state dict belongs to, in words; None unless exactly one fits."""
     fitting = guesses(foreign.shapes(state))
     return fitting[0][0] + (" with the ImageNet stem" if fitting[0][1] else "") if len(fitting) == 1 else None
 
@@ -192,7 +201,7 @@ def side(shapes: foreign.Shapes) -> int | None:
     patches = [shape for name, shape in shapes.items() if name.endswith(kernels) and len(shape) == 4]
     if len(positions) != 1 or len(patches) != 1:
         return None
-    # A class token, none, one more to distil from, four registers.
+    # Beside the patches: a class token; nothing; a class and a distillation token; a class token and four registers.
     counts = (positions[0][1] - extra for extra in (1, 0, 2, 5))
     tokens = next((count for count in counts if count > 0 and math.isqrt(count) ** 2 == count), None)
     return None if tokens is None else math.isqrt(tokens) * patches[0][2]

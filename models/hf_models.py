@@ -43,12 +43,13 @@ def check(source: str) -> None:
 def build(source: str, classes: int, pretrained: bool = True) -> nn.Module:
     """transformers' ViTForImageClassification under its own keys, with the folder's weights.
 
-    It takes images of any size, which it resizes to its own, and returns logits. The head is new where the folder's
-    has other classes. ``model.statistics`` is the mean and standard deviation, by channel, that the folder's
-    preprocessor names, or None.
+    It takes images of any size, which it resizes to its own, and returns logits. The head is new if the folder's head
+    has another number of classes. ``model.statistics`` is the mean and standard deviation, by channel, that the
+    folder's preprocessor names, or None.
 
     Args:
-        pretrained: False leaves the weights out.
+        source: a folder, or the name of a model in the local Hugging Face cache.
+        pretrained: False initialises all weights anew.
     Raises:
         UsageError: the folder's files do not make such a model.
     """
@@ -69,7 +70,7 @@ def build(source: str, classes: int, pretrained: bool = True) -> nn.Module:
 
 
 def digest(source: str) -> str:
-    """SHA-256 over the folder's configuration, preprocessor and weights: what a new model of it depends on."""
+    """SHA-256 over the configuration, preprocessor and weights of ``source``: all that ``build`` depends on."""
     folder, hasher = _folder(source), hashlib.sha256()
     for path in (folder / CONFIG, folder / PREPROCESSOR, *_weights(folder)):
         if path.exists():
@@ -78,7 +79,7 @@ def digest(source: str) -> str:
 
 
 def _on_images(model: Any) -> nn.Module:
-    """Make ``model(images)`` logits, float [N, classes], of images in [0, 1], float [N, 3, H, W]."""
+    """Let the model map images in [0, 1], float [N, 3, H, W], to logits, float [N, classes]; in place."""
     parent, size = type(model), model.config.image_size
     side = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
 

@@ -33,9 +33,9 @@ class Normalize(nn.Module):
 
 @contextmanager
 def normalised_input(model: nn.Module) -> Iterator[Normalize]:
-    """Inside, the model takes images that are normalised already; yields what normalises them.
+    """Context in which ``model`` expects normalised images; yields the module that normalises them.
 
-    A model without ``Normalize`` takes images as they are, and so does what is yielded.
+    For a model that has no ``Normalize``, the module returns images unchanged.
     """
     own = next((module for module in model.modules() if isinstance(module, Normalize)), None)
     if own is None:
@@ -52,9 +52,9 @@ def normalised_input(model: nn.Module) -> Iterator[Normalize]:
 
 
 def normalize_first(model: nn.Module) -> nn.Module:
-    """Give a model from elsewhere a sub-module ``normalize``, applied before everything else.
+    """Give another package's model a sub-module ``normalize``, applied before everything else; in place, and returned.
 
-    The model keeps its keys, which a wrapper would prefix, and is traced with this step, unlike with a forward hook.
+    A wrapper would prefix the keys of the state dict, and tracing would not see a forward hook.
     """
     parent = type(model)
 

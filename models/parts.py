@@ -15,7 +15,7 @@ def head(model: nn.Module) -> nn.Linear | None:
 
 
 def named_head(model: nn.Module) -> tuple[str, nn.Linear]:
-    """Name and module of ``head``.
+    """Name and module of the last linear layer in module order.
 
     Raises:
         ValueError: there is none.
@@ -27,14 +27,14 @@ def named_head(model: nn.Module) -> tuple[str, nn.Linear]:
 
 
 def head_name(model: nn.Module) -> str | None:
-    """The name of ``head`` in the model; None if there is none."""
+    """Name of the last linear layer in module order; None if there is none."""
     return None if head(model) is None else named_head(model)[0]
 
 
 def lay_out(model: nn.Module, layout: torch.memory_format = torch.channels_last) -> nn.Module:
-    """Store the weights of all convolutions in a layout, which makes them compute in it; in place, and returned.
+    """Store the weights of all convolutions in a memory layout, so that they compute in it; in place, and returned.
 
-    Not the whole model: channels-last does not exist for tensors of five dimensions.
+    Other tensors stay as they are, since channels-last does not exist for five dimensions.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
@@ -45,7 +45,8 @@ def lay_out(model: nn.Module, layout: torch.memory_format = torch.channels_last)
 def with_methods(module: nn.Module, **methods: Callable) -> nn.Module:
     """Replace methods of one module, in place, and return it.
 
-    Its class becomes a subclass of the old one, so that copies of it have them too, and tracing sees them.
+    The module's class becomes a subclass of its old class, so that copies of the module keep the new methods and
+    tracing sees them.
     """
     parent = type(module)
     module.__class__ = type(parent.__name__, (parent,), methods)
@@ -60,14 +61,18 @@ def add_class(model: nn.Module, row: Tensor, bias: Tensor) -> None:
 
 
 def keep_classes(model: nn.Module, classes: int) -> None:
-    """Take all outputs of the head after the first ``classes`` away, in place."""
+    """Remove all outputs of the head but the first ``classes``, in place."""
     last = named_head(model)[1]
     bias = None if last.bias is None else last.bias.detach()[:classes].clone()
     _set_head(last, last.weight.detach()[:classes].clone(), bias)
 
 
 def widen_to(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Give the head as many outputs as it has in ``weights``, a state dict of this architecture, if it has fewer."""
+    """Add outputs of zero weights to the head until it has as many as in ``weights``; in place.
+
+    Args:
+        weights: a state dict of this architecture. If its head is not larger, or is missing, nothing changes.
+    """
     name, last = named_head(model)
     stored = weights.get(f"{name}.weight")
     for _ in range(0 if stored is None else len(stored) - last.out_features):

@@ -16,9 +16,10 @@ from models.normalize import Normalize
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions around a shortcut.
+    """Two 3x3 convolutions with a shortcut around them.
 
-    Where the shape changes, the shortcut subsamples and zero-pads channels, or is a convolution (``projects``).
+    Where the shape changes, the shortcut subsamples pixels and zero-pads channels, or with ``projects`` is a 1x1
+    convolution with batch norm.
     """
 
     def __init__(self, inputs: int, width: int, stride: int, projects: bool = False):

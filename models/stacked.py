@@ -2,8 +2,8 @@
 
 Convolutions, batch norm and pooling see all models' channels side by side, [B, K * C, H, W]: a convolution has groups
 of its own for every model, and batch norm, which treats each channel by itself, keeps every model's own statistics.
-Linear layers are products of batches of matrices, [K, B, features]. On a GPU K models so take the launches of one; on a
-processor they gain where maps are small and a layer takes less time than calling it.
+Linear layers are batched matrix products, [K, B, features]. On a GPU, K models thus need as many kernel launches as
+one. On a CPU this pays where maps are small, so that calling a layer takes longer than computing it.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from models.normalize import Normalize
 from models.vgg import EvenPool
 from utils.errors import UsageError
 
-# What treats every channel, or every number, by itself is the same for one model and for several.
+# These treat every channel or every number by itself, so they are the same for one model and for several.
 ALIKE = (nn.ReLU, nn.GELU, nn.SiLU, nn.Identity, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, EvenPool)
 ALIKE_FUNCTIONS: set[Any] = {operator.add, operator.iadd, torch.add, torch.relu, torch.relu_, F.relu, F.gelu, F.silu}
 ALIKE_FUNCTIONS |= {F.adaptive_avg_pool2d, F.avg_pool2d, F.max_pool2d}
 
 
 class Stack:
-    """Models that share their storage with one network, each a part of it.
+    """Models as parts of one network, with which they share their storage.
 
-    Every parameter and buffer of a model is a view on the network's, and its gradient on one for all models, so
-    that whoever changes one of the models changes the network, and the other way round. Between ``begin`` and ``end``
-    comes a backward pass.
+    Every parameter and buffer of a model is a view of a tensor of the network, and its gradient is a view of one tensor
+    for all models. A change to a model is therefore a change to the network, and the other way round. Call ``begin``
+    before and ``end`` after a backward pass.
 
     Args:
         models: of one architecture, on one device, with the same parameters training.
@@ -64,7 +64,7 @@ class Stack:
         return self.network(side_by_side(images))
 
     def begin(self) -> None:
-        """Put all gradients to zero, and the layers into the modes, training or not, of the first model's."""
+        """Zero all gradients, and put the network's layers into train or eval mode as in the first model."""
         for stacked, layer in self._modes:
             stacked.training = layer.training
         for parameter, view in self._parts:
@@ -73,14 +73,14 @@ class Stack:
         torch._foreach_zero_(self._whole)
 
     def end(self) -> None:
-        """Give the models the gradients that a backward pass left in the network, at once, beside their own."""
+        """Add the network's gradients of a backward pass to those of the models, for all models at once."""
         pairs = [(joined, p.grad) for joined, p in zip(self._whole, self._trained) if p.grad is not None]
         torch._foreach_add_([joined for joined, _ in pairs], [gradient for _, gradient in pairs])
         for parameter in self._trained:
             parameter.grad = None
 
     def release(self) -> None:
-        """Give every model storage of its own again, and no gradients."""
+        """Give every model storage of its own again, and remove its gradients."""
         for model in self.models:
             for tensor in (*model.parameters(), *model.buffers()):
                 tensor.data = tensor.data.clone()
@@ -88,7 +88,7 @@ class Stack:
                 parameter.grad = None
 
     def _share(self, stacked: nn.Module, layers: list[nn.Module]) -> None:
-        """Join the tensors of all models' layers in ``stacked``, and make them views on it."""
+        """Join the tensors of the models' layers into those of ``stacked``, and make them views of these."""
         joined = torch.stack if isinstance(stacked, Linear) else torch.cat
         for name, first in layers[0].named_parameters():
             own = [layer.get_parameter(name) for layer in layers]
@@ -147,7 +147,7 @@ def fits(model: nn.Module) -> bool:
 
 
 def signature(model: nn.Module) -> tuple[Any, ...]:
-    """What models that can be stacked have in common: layers, shapes, and which parameters train."""
+    """What models must have in common to be stacked: layers, shapes, and which parameters train."""
     shapes = tuple(tensor.shape for tensor in model.state_dict().values())
     return type(model).__qualname__, str(model), shapes, tuple(p.requires_grad for p in model.parameters())
 
@@ -167,12 +167,12 @@ def _join(tensors: Sequence[Tensor], joined: Callable[..., Tensor]) -> Tensor:
 
 
 def _parts(whole: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Views on what ``_join`` made of tensors, in their shapes."""
+    """Views of the result of ``_join``, one for each of the joined tensors, in its shape."""
     return [part.view(tensor.shape) for part, tensor in zip(whole.chunk(len(tensors)), tensors)]
 
 
 def _hooked(parameters: Sequence[nn.Parameter], joined: Callable[..., Tensor], gradient: Tensor) -> Tensor:
-    """The gradient of joined parameters after what hooks on each of them make of its part."""
+    """The gradient of joined parameters, after the hooks of each parameter were applied to its part."""
     parts = _parts(gradient, parameters)
     for number, parameter in enumerate(parameters):
         for hook in (parameter._backward_hooks or {}).values():
@@ -190,7 +190,7 @@ def _trace(model: nn.Module) -> fx.Graph:
     """The operations of one model.
 
     Raises:
-        UsageError: which they are depends on values or shapes.
+        UsageError: the model cannot be traced, as its operations depend on values or shapes.
     """
     try:
         return _Tracer().trace(model)
@@ -203,10 +203,10 @@ def _unfit(layer: nn.Module, why: str) -> UsageError:
 
 
 def _layer(layers: Sequence[nn.Module]) -> nn.Module:
-    """One layer in place of several models' own, its tensors still to be put in.
+    """One layer that stands for the corresponding layers of several models; ``Stack._share`` fills in its tensors.
 
     Raises:
-        UsageError: there is no such layer.
+        UsageError: layers of this type cannot be stacked.
     """
     first, count = layers[0], len(layers)
     kind = type(first)
@@ -236,10 +236,10 @@ def _layer(layers: Sequence[nn.Module]) -> nn.Module:
 
 
 def _of_several(graph: fx.Graph, count: int) -> fx.Graph:
-    """The operations of one model as those of ``count`` models.
+    """Rewrite the operations of one model for ``count`` models, in place, and return them.
 
     Raises:
-        UsageError: one of them has no such form.
+        UsageError: an operation has no form for several models.
     """
     for node in graph.nodes:
         target: Any = node.target
@@ -256,7 +256,7 @@ def _of_several(graph: fx.Graph, count: int) -> fx.Graph:
 
 def _is_alike(target: Any, args: tuple[Any, ...]) -> bool:
     """Whether an operation is the same for one model and for several."""
-    if target is operator.getitem:  # of pixels, not of images or channels
+    if target is operator.getitem:  # alike if it picks pixels, but not if it picks images or channels
         return isinstance(args[1], tuple) and all(part == slice(None) for part in args[1][:2])
     return target in ALIKE_FUNCTIONS
 
@@ -270,7 +270,7 @@ def pad(count: int, x: Tensor, widths: Sequence[int], **how: Any) -> Tensor:
 
 
 def flatten(count: int, x: Tensor, first: int = 1) -> Tensor:
-    """Every model's channels and pixels in one line: [B, K * C, H, W] to [K, B, C * H * W]; such lines as they are."""
+    """Every model's channels and pixels in one line: [B, K * C, H, W] to [K, B, C * H * W]; 3-D input is unchanged."""
     assert first == 1, "images stay apart"
     return x if x.ndim == 3 else x.unflatten(1, (count, -1)).flatten(2).transpose(0, 1)
 

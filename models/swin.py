@@ -61,9 +61,9 @@ class WindowAttention(nn.Module):
     Shape: float [B, H, W, width] in and out; H and W are multiples of ``window``.
 
     Args:
-        shifted: move the squares by half a window, cyclically. Tokens that the cycle has brought together
-            from opposite borders are kept apart by a mask of 0 and -inf [window^2, window^2] on the last row
-            of windows, and by another on the last column.
+        shifted: move the squares by half a window, cyclically. Masks of 0 and -inf, [window^2, window^2], keep
+            tokens apart that the shift has brought together from opposite borders: one mask for the last row of
+            windows, one for the last column.
     """
 
     upper_lower_mask: Tensor
@@ -97,7 +97,7 @@ class WindowAttention(nn.Module):
         return self.to_out(mixed.reshape(x.shape)).roll((self.shift, self.shift), (1, 2))
 
     def _bias(self, grid: tuple[int, int]) -> Tensor:
-        """Relative positions and masks, to be added to the scores: [*grid, 1, window^2, window^2]."""
+        """Biases of relative positions plus masks, to be added to the scores: [*grid, 1, window^2, window^2]."""
         bias = self.pos_embedding[self._down, self._right].repeat(*grid, 1, 1, 1)
         if self.shift:
             bias[-1] += self.upper_lower_mask
@@ -165,10 +165,13 @@ class Swin(nn.Module):
     """Four stages, the mean over all tokens, layer norm and a linear head.
 
     Args:
-        widths, depths, heads, factors: of the four stages; depths are even, ``factors`` are how much each
-            stage divides the side.
+        classes: number of outputs.
+        widths, depths, heads, factors: one number per stage: channels, blocks (an even number), attention heads, and by
+            how much the stage divides the side of the map.
         window: side of a window in tokens.
-        normalizes: whether ``normalize`` is applied; the reference holds it but never applies it.
+        normalizes: whether ``normalize`` is applied; the reference has this layer but never applies it.
+    Raises:
+        ValueError: in ``forward``, if a side of the images is no multiple of ``window`` times all factors.
     """
 
     stage1: Stage

@@ -26,7 +26,9 @@ def build(name: str, classes: int, size: int | None = None) -> nn.Module:
     """timm's model under timm's own keys, with ``normalize`` as its first step.
 
     Args:
-        size: side of the images in pixels, for models that are built for one side; None for timm's default.
+        size: side of the images in pixels, read by models that are built for one side; None for timm's default.
+    Raises:
+        UsageError: timm is not installed.
     """
     timm = _timm(f"--arch timm:{name}")
     fixed = size is not None and timm.models.get_pretrained_cfg(name).fixed_input_size
@@ -34,19 +36,21 @@ def build(name: str, classes: int, size: int | None = None) -> nn.Module:
 
 
 def create(name: str, classes: int, typed: str, **more: Any) -> nn.Module:
-    """timm's model as it is, but for ``without_memory``.
+    """timm's model with new weights, changed only by ``without_memory``.
 
     Args:
-        typed: the flag that asked for it, for errors.
-        more: arguments of timm's.
+        typed: the flag that asked for the model, for error messages.
+        more: further arguments of ``timm.create_model``.
+    Raises:
+        UsageError: timm is not installed.
     """
     return without_memory(_timm(typed).create_model(name, pretrained=False, num_classes=classes, **more))
 
 
 def without_memory(model: nn.Module) -> nn.Module:
-    """Let attention biases be looked up in every pass, in place.
+    """Make attention layers look up their biases in every pass; in place, and returned.
 
-    timm keeps them in eval mode, where they would miss later steps, loaded weights and gradients.
+    In eval mode timm caches the biases, so they would miss later optimiser steps, loaded weights and gradients.
     """
     for module in model.modules():
         if hasattr(module, "attention_bias_cache"):
@@ -55,7 +59,7 @@ def without_memory(model: nn.Module) -> nn.Module:
 
 
 def _biases(attention: Any, device: torch.device) -> Tensor:
-    """The biases by pair of tokens, float [heads, tokens, tokens], as a function of the parameters."""
+    """The attention biases of all pairs of tokens, float [heads, tokens, tokens], looked up in the parameters."""
     return attention.attention_biases[:, attention.attention_bias_idxs]
 
 

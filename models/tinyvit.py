@@ -23,9 +23,14 @@ NAME = "tiny_vit_11m_224"
 
 @architecture("tinyvit_11m", needs="timm")
 def tinyvit_11m(classes: int, size: int = 224, compat: str = "fixed") -> nn.Module:
-    """New weights; with ``compat`` "reference" those of Deep Unlearn's stored initialisations, and padded windows."""
+    """TinyViT-11M with new weights.
+
+    With ``compat`` "reference", a seed gives the weights of Deep Unlearn's stored initialisations, windows are padded,
+    and the attention biases get no gradient in eval mode.
+    """
     if compat == "reference":
-        ResNet(BasicBlock, (2, 2, 2, 2), classes, imagenet_stem=True)  # whose weights the benchmark draws first
+        # The benchmark draws the weights of this network first, which advances the random numbers.
+        ResNet(BasicBlock, (2, 2, 2, 2), classes, imagenet_stem=True)
     return normalize_first(fitted(timm_models.create(NAME, classes, "--arch tinyvit_11m"), size, compat))
 
 
@@ -53,6 +58,6 @@ def _shrink_window(block: Any, side: int) -> None:
 
 
 def _not_learned_in_eval_mode(attention: Any, device: torch.device) -> Tensor:
-    """The biases by pair of tokens, float [heads, tokens, tokens], whose gradient is zero in eval mode."""
+    """The attention biases of all pairs of tokens, float [heads, tokens, tokens], with zero gradient in eval mode."""
     biases = attention.attention_biases[:, attention.attention_bias_idxs]
     return biases if attention.training else biases.detach() + 0 * biases

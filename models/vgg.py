@@ -29,9 +29,9 @@ def _features(bias: bool) -> nn.Sequential:
 
 
 class EvenPool(nn.Module):
-    """``nn.AdaptiveAvgPool2d`` to ``size`` x ``size``, by plain pooling where this divides the sides of the maps.
+    """``nn.AdaptiveAvgPool2d`` to ``size`` x ``size``, by plain pooling where ``size`` divides the sides of the maps.
 
-    CUDA adds up in any order in adaptive pooling's backward pass, so that ``--deterministic`` refuses it.
+    On CUDA the backward pass of adaptive pooling adds up in no fixed order, so ``--deterministic`` refuses it.
     """
 
     def __init__(self, size: int):
@@ -42,11 +42,11 @@ class EvenPool(nn.Module):
         return _even_pool(maps, self.size)
 
 
-@torch.fx.wrap  # one operation for whoever traces a model, because it depends on shapes
+@torch.fx.wrap  # stays one operation when a model is traced, because it branches on shapes
 def _even_pool(maps: Tensor, size: int) -> Tensor:
     height, width = maps.shape[2:]
     if size == 1 or height % size or width % size:
-        return F.adaptive_avg_pool2d(maps, size)  # to 1 x 1 it is a mean
+        return F.adaptive_avg_pool2d(maps, size)  # to 1 x 1, torch computes a mean, which --deterministic allows
     return maps if height == width == size else F.avg_pool2d(maps, (height // size, width // size))
 
 

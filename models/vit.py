@@ -1,8 +1,8 @@
 """Vision transformers (Dosovitskiy et al., 2021): torchvision's class and keys, and a small one for 32x32 images.
 
 ``vit_tiny`` has the proportions of DeiT-Ti (Touvron et al., 2021, table 1: width 192, 12 blocks, 3 heads) with
-patches of 4 pixels instead of 16, so that 32 pixels make 64 tokens. There is one position per patch:
-a model takes images of the side it was built for, which must be a multiple of the patch.
+patches of 4 pixels instead of 16, so that an image of 32x32 pixels makes 64 tokens. There is one position per patch,
+so a model only takes images of the side that it was built for, which must be a multiple of the patch's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Hold pruned weights at zero, and others at their values, during training; check them afterwards."""
+"""Hold weights fixed during training, at zero or at the values they have, and check pruned weights afterwards."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from utils.errors import RunError
 
 
 class MaskEnforcer:
-    """Keeps the pruned weights of one model at exactly zero, or all but some weights at the values that they have.
+    """Holds the masked-out weights of one model at exactly zero, or at the values that they have now.
 
-    A deep copy of the model is not held; whoever copies makes a new ``MaskEnforcer``.
+    It acts on the parameters of this model only: a deep copy of the model needs a ``MaskEnforcer`` of its own.
 
     Args:
-        model: the model, whose pruned weights become zero at once.
-        mask: True where a weight is free, by parameter name; may be empty. Parameters that it does not name are free.
-        at_zero: False keeps the others at their present values.
+        model: the model. With ``at_zero``, its masked-out weights become zero at once.
+        mask: boolean tensors by parameter name, in the shapes of the parameters, True where a weight may change.
+            Parameters that it does not name may change. May be empty.
+        at_zero: False holds the masked-out weights at their present values instead of zero.
+    Raises:
+        KeyError: the model has no parameter of a name in ``mask``.
     """
 
     def __init__(self, model: nn.Module, mask: Mask, at_zero: bool = True):
@@ -32,7 +35,7 @@ class MaskEnforcer:
 
     @torch.no_grad()
     def __call__(self) -> None:
-        """Put every held weight back to zero, or to its value; call it after each change of the weights."""
+        """Reset every held weight to zero or to its value; call this after each change of the weights."""
         if self._weights:
             torch._foreach_mul_(self._weights, self._keep)
         if self._values:

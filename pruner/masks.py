@@ -25,7 +25,7 @@ def choose(scores: Scores, rate: float, mask: Mask | None = None) -> Mask:
 
 
 def on_cpu(mask: Mask) -> Mask:
-    """The mask on the CPU, where masks are kept."""
+    """The mask with its tensors on the CPU, where masks are stored."""
     return {name: keep.cpu() for name, keep in mask.items()}
 
 
@@ -35,7 +35,7 @@ def kept(scores: Scores, mask: Mask | None) -> int:
 
 
 def remove(scores: Scores, count: int, mask: Mask | None = None) -> Mask:
-    """A new mask, where the scores are, without the ``count`` lowest-scoring of the kept weights; see ``choose``."""
+    """A new mask, on the scores' device, without the ``count`` lowest-scoring of the kept weights; see ``choose``."""
     if any(value.device.type != "cpu" for value in scores.values()):
         return remove_by_sorting(scores, count, mask)
     flat = torch.cat([value.detach().flatten().cpu() for value in scores.values()]).numpy()
@@ -52,10 +52,10 @@ def remove(scores: Scores, count: int, mask: Mask | None = None) -> Mask:
 
 
 def remove_by_sorting(scores: Scores, count: int, mask: Mask | None = None) -> Mask:
-    """What ``remove`` does, without a question that the host would have to wait for.
+    """``remove`` by sorting, so that the CPU never waits for an answer of the GPU.
 
-    A GPU sorts ten million numbers in milliseconds. Its ``kthvalue`` uses one of its processors for all of them, and
-    refuses to work under ``--deterministic``.
+    A GPU sorts ten million numbers in milliseconds. ``torch.kthvalue`` there uses a single one of its processors, and
+    is refused under ``--deterministic``.
     """
     flat = torch.cat([value.detach().flatten() for value in scores.values()])
     left = torch.ones_like(flat, dtype=torch.bool)

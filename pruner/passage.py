@@ -1,4 +1,4 @@
-"""What passes a pruned network: the layers that lost every weight, and whether an image still reaches the output."""
+"""Warn when pruning cut a network: which layers lost every weight, and whether an image still reaches the output."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from pruner.masks import Mask, empty_layers
 from utils.log import Log
 
 WEIGHTED = (nn.Conv2d, nn.Linear, _BatchNorm)
-NOTHING = 1e-9  # the least that leaves a layer otherwise is the share of one pixel in a mean over all, halved by a gate
+# Counts as zero. The smallest output that does not is one pixel's share of a mean over all pixels, halved by a gate.
+NOTHING = 1e-9
 
 
 def warn(model: nn.Module, mask: Mask, images: Images, log: Log) -> None:
-    """Say in one line which layers have no weight left, and what still passes the network; nothing where all is well.
+    """Log one line if layers have no weight left or no image reaches the output; log nothing if all is well.
 
     Args:
-        model: with the mask's parameters; its own weights do not matter.
-        images: of which one is read, for its shape.
+        model: a network that has the mask's parameters; the values of its weights do not matter.
+        mask: boolean tensors by parameter name, True where a weight is kept.
+        images: one image is read for its shape.
     """
     if mask:
         shape = next(iter(images.at(images.indices[:1]).batches(1)))[0].shape[1:]
@@ -31,7 +33,7 @@ def warn(model: nn.Module, mask: Mask, images: Images, log: Log) -> None:
 
 
 def warning(mask: Mask, reached: bool | None) -> str | None:
-    """The line, or None.
+    """The line that ``warn`` logs, or None if all is well.
 
     Args:
         reached: whether an image reaches the output; None if that is not known.
@@ -47,13 +49,15 @@ def warning(mask: Mask, reached: bool | None) -> str | None:
 
 @torch.no_grad()
 def reaches_output(model: nn.Module, mask: Mask, shape: tuple[int, ...]) -> bool | None:
-    """Whether a path of kept weights leads from the image to an output; None where that is not told.
+    """Whether a path of kept weights leads from the image to an output; None where this method cannot tell.
 
-    Every weight becomes 1 or, if pruned, 0, biases 0, batch norm the identity, and what leaves a layer 1 or 0. Nothing
-    then cancels, overflows or vanishes, so that the output is above 0 exactly where a path leads to it.
+    In a copy of the model, kept weights become 1, pruned weights and biases 0, and batch norm the identity. The output
+    of each layer is rounded to 0 or 1. Nothing then cancels, overflows or vanishes, so an output is above 0 exactly if
+    a path leads to it.
 
     Args:
-        model: left as it is. Told for models whose parameters belong to convolutions, linear layers and batch norm.
+        model: not changed. If any parameters are not those of convolutions, linear layers or batch norm, the answer is
+            None.
         shape: [C, H, W] of an image.
     """
     layers = [module for module in model.modules() if list(module.parameters(recurse=False))]

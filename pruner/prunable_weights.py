@@ -10,9 +10,12 @@ from models.parts import head
 def prunable(model: nn.Module) -> dict[str, Tensor]:
     """Weights of all convolutions, by name, in module order (stem and 1x1 shortcuts included).
 
-    Where linear layers other than the head outweigh the convolutions, as in transformers, it is the
-    weights of these, attention's packed ``in_proj_weight`` included. Norms, biases, embeddings and
-    the classifier are never pruned (Jia et al. 2023, section 3).
+    If the linear layers other than the head have more weights than the convolutions, as in transformers, the weights
+    of these linear layers are returned instead, packed ``in_proj_weight`` of attention included. Norms, biases,
+    embeddings and the classifier are never pruned (Jia et al. 2023, section 3).
+
+    Returns:
+        The model's own parameters, not copies.
     """
     convolutions: dict[str, Tensor] = {}
     linears: dict[str, Tensor] = {}

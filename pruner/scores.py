@@ -1,4 +1,4 @@
-"""What a weight is worth: one function per pruning score, and the schedule by which it prunes."""
+"""Pruning scores, one function each, and the schedule by which they prune."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ class Sample:
     """What a score may look at besides the model.
 
     Attributes:
-        seed: of whatever the score draws.
-        images: float [N, C, H, W] in [0, 1], on the model's device; SynFlow reads its shape only. Empty without any.
+        seed: seeds the random numbers of the score.
+        images: float [N, C, H, W] in [0, 1], on the model's device; empty for scores that need none. SynFlow reads
+            only their shape and device.
         labels: int64 [N].
     """
 
@@ -72,9 +73,16 @@ def prune(
     anew; the last one is exact: ``round(rate * kept)`` weights are gone.
 
     Args:
-        model: left as it is.
+        model: not changed.
+        name: name of the score.
         rate: fraction of the remaining weights to prune, in [0, 1).
+        sample: what the score may look at.
+        mask: boolean tensors by parameter name, True where a weight is kept so far; None keeps all.
         steps: None for the score's own number.
+    Returns:
+        A new mask on the CPU, for all prunable parameters.
+    Raises:
+        UsageError: no score has this name.
     """
     kind = scores.get(name)
     steps = steps or kind.steps
@@ -106,7 +114,7 @@ def uniform(model: nn.Module, sample: Sample) -> Scores:
 def synflow(model: nn.Module, sample: Sample) -> Scores:
     """|w * dR/dw|, where R is the summed output for an all-ones image with every weight made positive.
 
-    R grows beyond float32 in deep networks (ResNet-50); the scores are then taken in float64.
+    R overflows float32 in deep networks (ResNet-50); the scores are then computed in float64.
     Source: Tanaka et al. 2020, algorithm 1.
     """
     device, training = sample.images.device, [module for module in model.modules() if module.training]
@@ -118,7 +126,7 @@ def synflow(model: nn.Module, sample: Sample) -> Scores:
         positive = {}
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             moved = tensor.detach().to(device, dtype if tensor.is_floating_point() else None).contiguous()
-            # Swin's masks are of 0 and -inf; by their names, because a GPU would have to be waited for
+            # Swin's attention masks hold 0 and -inf. Their names tell: looking at values would wait for the GPU.
             positive[name] = moved.abs() if name in persistent and not name.endswith("mask") else moved
         weights = {name: positive[name].requires_grad_() for name in prunable(model)}
         ones = torch.ones((1, *sample.images.shape[1:]), dtype=dtype, device=device)
@@ -154,10 +162,10 @@ def _for_training(model: nn.Module) -> nn.Module:
 
 @score("grasp", data=True)
 def grasp(model: nn.Module, sample: Sample) -> Scores:
-    """-w * (H g), signed: weights whose removal lowers the flow of gradients least are kept.
+    """w * (H g), signed: the weights whose removal lowers the flow of gradients least are pruned.
 
-    g and H are gradient and Hessian of the cross-entropy of logits over 200. The paper removes the
-    weights of the highest -w * (H g), so the score that is kept is its negative.
+    g and H are the gradient and the Hessian of the cross-entropy of the logits divided by 200. The paper removes the
+    weights of the highest -w * (H g). Here the lowest score is pruned first, so the score is the negative of that.
     Source: Wang et al. 2020, equation 8 and algorithm 2.
     """
     copied = _for_training(model)

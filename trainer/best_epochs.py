@@ -1,4 +1,4 @@
-"""The best epochs of a stored training, which a training that goes on from it in another folder takes along."""
+"""Find the best epochs of a stored training, to be copied by a run that continues it in another folder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from utils.errors import UsageError
 
 
 def beside(checkpoint: Checkpoint, network: Network, prune: Prune | PruneAtStart) -> dict[int, Checkpoint]:
-    """The best epochs that a run needs which goes on from a checkpoint, by round.
+    """The best epochs, by round, that a run needs to go on from a checkpoint, read from files beside it.
 
-    That of its own round is the checkpoint itself where no file beside it holds the best epoch so far. That of round 0
-    is there if pruning goes back to it.
-
+    Args:
+        checkpoint: a training checkpoint to go on from.
+        network: the architecture that the files must fit.
+        prune: the run's flags of pruning.
+    Returns:
+        The best epoch of the checkpoint's round; the checkpoint itself if no file beside it holds that epoch. Also
+        that of round 0 if pruning will rewind to the best dense weights.
     Raises:
-        UsageError: the best dense weights are gone back to, and the file of them is not beside the checkpoint.
+        UsageError: pruning will rewind to the best dense weights, and their file is not beside the checkpoint.
     """
     round_, own = checkpoint.extra["state"], checkpoint.extra
     found = _read(checkpoint, round_, network)
@@ -52,7 +56,7 @@ def _read(checkpoint: Checkpoint, round_: int, network: Network) -> Checkpoint |
 
 
 def _is_best(best: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
-    """Whether an epoch is of the same training, not later than the last, and as good as its best."""
+    """Whether epoch ``best`` belongs to the training of epoch ``last``, is not later, and has its best accuracy."""
     curve = best["result"]["val_ta"]
     earlier = curve == last["result"]["val_ta"][: len(curve)]
     return bool(curve) and earlier and curve[-1] == best["best_sa"] == last["best_sa"]

@@ -25,8 +25,8 @@ from utils import files, foreign, torch_files
 from utils.errors import UsageError
 
 ORIGINAL, MASK = "_orig", torch_files.MASK
-OWN_BEFORE = ("arch", "dataset", "compat")  # entries that said what ``origin`` says now
-OWN = {  # entries of ours that are read, and of what type they are
+OWN_BEFORE = ("arch", "dataset", "compat")  # entries of older files, now part of ``origin``
+OWN = {  # types of this project's own entries
     **dict.fromkeys(("split_digest", "forget_digest", "unlearn"), (str,)),
     **dict.fromkeys(("poison_digest", "poison", "trained", "fingerprint"), (str,)),
     **dict.fromkeys(("recipe", "origin"), (dict,)),
@@ -38,9 +38,15 @@ OWN = {  # entries of ours that are read, and of what type they are
 
 @dataclass
 class Position:
-    """How far a training has come: what is stored after every epoch beside weights and optimiser.
+    """How far a training has come: stored after every epoch, beside weights and optimiser.
 
-    ``best_sa`` and ``result`` are in per cent, as in the reference's files.
+    Attributes:
+        round: the present round, from 0 (dense).
+        mask: boolean tensors by parameter name, True where a weight is kept; empty for a dense model.
+        best_sa: best validation accuracy of the round, in per cent as in the reference's files.
+        result: accuracies after each epoch, in per cent: "train_ta", "val_ta" and "test_ta".
+        rewind: state dict of the weights that pruning rewinds to; None if there is none yet.
+        finished: summaries of the rounds that are finished.
     """
 
     round: int = 0
@@ -57,7 +63,7 @@ class Checkpoint:
 
     Attributes:
         weights: parameters and buffers by plain name; empty if the file holds masks only.
-        mask: kept weights by parameter name; empty for a dense model.
+        mask: boolean tensors by parameter name, True where a weight is kept; empty for a dense model.
         extra: every other entry of the file (``epoch``, ``optimizer``, ``split_digest``, ...).
         notes: what was renamed or left out, a phrase each.
     """
@@ -78,12 +84,13 @@ def pack(
 ) -> OrderedDict[str, Tensor]:
     """The model's state dict as the reference stores it: pruned weights as ``X.weight_orig`` and ``X.weight_mask``.
 
-    The pair stands behind the other entries of its layer, where the reference's has it. Tensors
-    are contiguous copies on the CPU; masks are float32 of 0 and 1.
+    The pair follows the other entries of its layer, in the order of the reference's files. Tensors are contiguous
+    copies on the CPU; masks are float32 of 0 and 1.
 
     Args:
-        model: or its state dict.
-        leave_out: entries that are not wanted.
+        model: a model or its state dict.
+        mask: boolean tensors by parameter name, True where a weight is kept; empty for a dense model.
+        leave_out: names of entries to leave out.
     """
     entries = model.state_dict() if isinstance(model, nn.Module) else model
     state = {
@@ -131,7 +138,11 @@ def read(path: Path, flag: str, allow_pickle: bool = False, model: nn.Module | N
     """Open a checkpoint, a bare state dict or a file of masks, whatever its entries are called.
 
     Args:
-        model: what it is for; a file too large to be a checkpoint of it is not read, and names become its names.
+        path: the file.
+        flag: the flag that names the file, for errors.
+        allow_pickle: read files that need pickle, which can run code.
+        model: the model that the file is for. Names of other code become the model's names, and a file too large to
+            be one of its checkpoints is refused. None accepts any names.
     Raises:
         UsageError: the file is missing, empty, damaged, too large, needs pickle, or holds no state dict of finite
             numbers, or several that fit.
@@ -156,14 +167,19 @@ def read(path: Path, flag: str, allow_pickle: bool = False, model: nn.Module | N
 
 @dataclass(frozen=True)
 class Seen:
-    """A file at a glance: its other entries, and the shapes of its state dict; none of its numbers was looked at."""
+    """What ``peek`` finds in a file without looking at its numbers.
+
+    Attributes:
+        extra: this project's own entries.
+        shapes: shapes in the state dict by name; empty if there is not exactly one state dict.
+    """
 
     extra: dict[str, Any]
     shapes: dict[str, tuple[int, ...]]
 
 
 def peek(path: Path, allow_pickle: bool = False) -> Seen | None:
-    """What a checkpoint says of itself; None if it cannot be read or is none, for ``read`` to say why."""
+    """A quick look at a checkpoint; None if it cannot be read or is no checkpoint (``read`` raises the reason)."""
     try:
         status = path.stat()
         return _peek(path, allow_pickle, status.st_mtime_ns, status.st_size)
@@ -185,7 +201,7 @@ def _peek(path: Path, allow_pickle: bool, changed: int, size: int) -> Seen:
 def _only_state_dict(
     content: Any, source: str, path: Path, expected: foreign.Shapes | None, head: str | None
 ) -> tuple[str, dict[str, Tensor], tuple[str, ...]]:
-    """The state dict of a file, where it lies in it, and what to say of that."""
+    """The key of the only fitting state dict in a file, the state dict, and remarks; UsageError unless there is one."""
     state_dicts = foreign.state_dicts(content)
     places = list(state_dicts)
     if expected is not None and len(state_dicts) > 1:
@@ -224,7 +240,7 @@ def _other_entries(content: Any, place: str) -> dict[str, Any]:
 def _renamed(
     state: dict[str, Tensor], expected: foreign.Shapes, head: str | None, source: str
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """A state dict under the model's names, as far as it has them, and what was done."""
+    """A state dict with names of other code replaced by the model's, and remarks on what was renamed."""
     fit = foreign.rename(foreign.shapes(state), expected, head)
     if fit.clash is not None:
         hint = "take one of them out"
@@ -244,9 +260,10 @@ def read_tensors(
     """Open a file that holds a plain dict of tensors.
 
     Args:
-        model: what it is for; a file too large to be of it is not read. A model with a method ``own_names`` knows the
-            names of other code, and gives the entries its own.
-        expected: shapes by the names that the entries should have; a prefix before all of them goes.
+        path, flag, allow_pickle: those of ``read``.
+        model: the model that the file is for; a file too large for it is refused. If it has a method ``own_names``,
+            this turns names of other code into the model's.
+        expected: shapes by the names that the entries should have; names of other code are matched to these.
     Raises:
         UsageError: the file is missing, empty, damaged, too large, needs pickle, or holds something else.
     """
@@ -277,7 +294,7 @@ def _check_masks(state: Mapping[str, Tensor], source: str) -> None:
 
 
 def _check_own(extra: Mapping[str, Any], source: str) -> None:
-    """Refuse entries under our own names that are not what we write there."""
+    """Refuse a file whose entries under this project's own names are of other types than this project writes."""
     for key, kinds in OWN.items():
         if key in extra and not isinstance(extra[key], kinds):
             raise UsageError(f"{source}: {key} is of type {type(extra[key]).__name__}; expected {kinds[0].__name__}")
@@ -301,11 +318,13 @@ def check_fits(
     dataset: str = "",
     stem: bool = False,
 ) -> None:
-    """Refuse a checkpoint that is not one of this model.
+    """Refuse a checkpoint that does not fit a model.
 
     Args:
-        masks_alone: whether a file without weights will do (for methods that start afresh).
-        dataset: what ``--dataset`` says, for the error.
+        arch: the architecture's name, for errors.
+        flag: the flag that names the file, for errors.
+        masks_alone: whether a file with masks but no weights is accepted (for methods that train new weights).
+        dataset: the data set's name, for errors.
         stem: whether the model has the ImageNet stem.
     Raises:
         UsageError: names the file, the first difference, and the architecture it seems to be.
@@ -356,7 +375,7 @@ def _check_shapes(checkpoint: Checkpoint, model: nn.Module, source: str, arch: s
 
 
 def _hint(checkpoint: Checkpoint, arch: str, stem: bool) -> str:
-    """What a person can do about a file that does not fit: its architecture, and what its names share."""
+    """The end of an error for a file that does not fit: the architecture that it seems to be, or a shared prefix."""
     shapes = foreign.shapes(checkpoint.weights)
     guesses = models.guesses(shapes) if shapes else []
     if (arch, not stem) in guesses:
@@ -378,12 +397,12 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
 
 
 def write_progress(path: Path, state: dict[str, Any]) -> None:
-    """Store how far a run has come: plain values and tensors, with a ``fingerprint``."""
+    """Store how far a run has come: a dict of plain values and tensors, with an entry ``fingerprint``."""
     files.write_bytes(path, files.torch_bytes(state))
 
 
 def read_progress(path: Path) -> dict[str, Any] | None:
-    """What ``write_progress`` stored; None if the file is not one of those."""
+    """Read what ``write_progress`` stored; None if the file is missing, damaged or another kind of file."""
     try:
         state = torch_files.load(path, str(path), False, None)
     except UsageError:  # the run starts afresh
@@ -394,10 +413,11 @@ def read_progress(path: Path) -> dict[str, Any] | None:
 def training_checkpoint(
     model: nn.Module | Mapping[str, Tensor], at: Position, training: dict[str, Any], stamp: dict[str, Any]
 ) -> dict[str, Any]:
-    """A training checkpoint under the reference's keys, followed by our own.
+    """The content of a training checkpoint: the reference's keys, followed by this project's own.
 
     Args:
-        model: or its state dict.
+        model: a model or its state dict.
+        at: how far the training has come.
         training: ``epoch``, ``optimizer`` and ``scheduler`` states.
         stamp: further plain entries.
     """
@@ -415,14 +435,26 @@ def training_checkpoint(
 
 
 def frozen_checkpoint(state: Mapping[str, Tensor], mask: Mask, adapters: str, stamp: dict[str, Any]) -> dict[str, Any]:
-    """The frozen model, a state dict, that the adapters in the folder ``adapters`` belong to."""
+    """The content of a checkpoint of a frozen model whose adapters lie in the folder ``adapters``.
+
+    Args:
+        state: the frozen model's state dict.
+        mask: boolean tensors by parameter name, True where a weight is kept.
+        stamp: further plain entries.
+    """
     return {"state_dict": pack(state, mask), "adapters": adapters, **stamp}
 
 
 def unlearned_checkpoint(
     model: nn.Module, mask: Mask, evaluation: dict[str, Any] | None, stamp: dict[str, Any]
 ) -> dict[str, Any]:
-    """An unlearned model under the reference's keys, then our own; ``evaluation_result`` is None until it is scored."""
+    """The content of an unlearned model's checkpoint: the reference's keys, followed by this project's own.
+
+    Args:
+        mask: boolean tensors by parameter name, True where a weight is kept.
+        evaluation: the scores, stored as ``evaluation_result``; None before the model is scored.
+        stamp: further plain entries.
+    """
     return {"state_dict": pack(model, mask), "evaluation_result": evaluation, **stamp}
 
 

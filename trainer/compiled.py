@@ -1,7 +1,7 @@
-"""Training steps under ``--compile``: torch compiles the model, and a GPU repeats a recorded step by itself.
+"""Training steps under ``--compile``: torch compiles the model, and a GPU replays recorded steps as a CUDA graph.
 
-Only full batches go this way, and only with one process. The last, smaller batch of an epoch is computed as without
-the flag, so that nothing is compiled twice. The model's modules and the keys of its state dict stay as they are.
+This is done for full batches only, and with one process only. A smaller last batch of an epoch is computed as without
+the flag, since it would have to be compiled anew. The model's modules and the keys of its state dict do not change.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from trainer.steps import Step
 from utils.errors import RunError, exhausted, one_line, say_last
 
 BACKEND = "inductor"  # of torch.compile
-WARM = 3  # steps before one is recorded, in which libraries choose how to compute
+WARM = 3  # steps before one is recorded, in which libraries choose their algorithms
 
 
 class Recorder:
-    """Records what a GPU is told to do, as a CUDA graph, and runs things where graphs are recorded."""
+    """Records work of a GPU as CUDA graphs, on a stream of its own."""
 
     def __init__(self) -> None:
         self._stream = torch.cuda.Stream()
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Run what is inside on the stream of recording, behind everything before and ahead of everything after."""
+        """Context whose work runs on the recording stream, after earlier work and before later work of this stream."""
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
             yield
         torch.cuda.current_stream().wait_stream(self._stream)
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record ``work`` without computing anything; what is returned computes it, with one launch."""
+        """Record ``work`` without computing it; the function that is returned computes it with one launch."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self._stream):
             work()
@@ -46,7 +46,7 @@ class Recorder:
 
 @dataclass
 class _Recorded:
-    """A step on the GPU, with the memory that it reads: its batch and its step size."""
+    """A recorded step, and the memory that it reads: its batch and its step size."""
 
     inputs: list[Tensor]
     lr: Tensor
@@ -64,14 +64,15 @@ class _Recorded:
 class Compiled:
     """How a training takes its steps under ``--compile``.
 
-    A graph does again what was recorded, whatever Python would do now. So a step is recorded only if its plan says
-    that all steps of its group are alike (``Step.alike``), if nothing in it draws random numbers on the CPU, and anew
-    in every epoch, after a step that is taken as usual. Its step size is read from the device.
+    A graph repeats what was recorded, whatever Python would do by now. A step is therefore recorded only if its plan
+    says that all steps of its group are alike (``Step.alike``), and if it draws no random numbers on the CPU. Each
+    epoch records anew, after at least one step that is taken as usual. The step size is read from the device, so it
+    may change.
 
     Args:
-        model: the training's.
-        random: what its losses draw from.
-        recorder: None where there are no graphs: on the CPU.
+        model: the model that is trained.
+        random: the generator that its losses draw from.
+        recorder: None on the CPU, which has no graphs.
     Attributes:
         active: whether a step is being computed by the compiled model.
     """
@@ -79,20 +80,23 @@ class Compiled:
     def __init__(self, model: nn.Module, random: torch.Generator, recorder: Recorder | None):
         self._model, self._random, self._recorder, self.active = model, random, recorder, False
         self._forward = torch.compile(model.forward, backend=BACKEND, dynamic=False)
-        # By group of steps: numbers of the largest batch, steps to take before one is recorded, what was recorded.
+        # By group of steps: elements of the largest batch, steps left before one is recorded, and the recorded step.
         self._largest: dict[int | None, int] = {}
         self._warm: dict[int | None, int] = {}
         self._recorded: dict[int | None, _Recorded] = {}
         self._unfit: set[int | None] = set()
 
     def begin(self) -> None:
-        """Start an epoch, in which masks, penalties and figures may be others."""
+        """Start an epoch: forget recorded steps, since masks, penalties and figures may have changed."""
         self._recorded = {}
         self._warm = {group: max(left, 1) for group, left in self._warm.items()}
 
     def take(self, step: Step, schedule: OptimizerSchedule, work: Callable[[Step], None]) -> None:
-        """Take one step, by ``work`` or by repeating what it did for an earlier one.
+        """Take one step, by calling ``work`` or by replaying a recorded call of it.
 
+        Args:
+            schedule: the optimiser of this step.
+            work: computes a step on the device.
         Raises:
             RunError: torch cannot compile the model.
         """
@@ -127,7 +131,7 @@ class Compiled:
             self.active = False
 
     def _take_aside(self, step: Step, work: Callable[[Step], None]) -> None:
-        """A step as usual; if something draws on the CPU, which a graph would not repeat, none is recorded."""
+        """Take a step as usual; if it draws random numbers on the CPU, steps of its group will not be recorded."""
         assert self._recorder is not None
         drawn = [torch.get_rng_state(), self._random.get_state()]
         with self._recorder.aside():
@@ -137,7 +141,7 @@ class Compiled:
         self._warm[step.group] -= 1
 
     def _record(self, step: Step, schedule: OptimizerSchedule, work: Callable[[Step], None]) -> _Recorded | None:
-        """The step as a graph on memory of its own; None, with a line at the end of the run, if that fails."""
+        """Record a step on memory of its own; None, with a remark at the end of the run, if that fails."""
         assert self._recorder is not None
         own = _copied((step.batch.inputs, step.batch.targets))
         fixed = replace(step, batch=replace(step.batch, inputs=own[0], targets=own[1]))
@@ -162,7 +166,7 @@ class Compiled:
 
 
 def _tensors(value: Any) -> list[Tensor]:
-    """The tensors of a batch, which may be a pair of pairs."""
+    """The tensors of a batch in one list; a batch may hold pairs."""
     return [tensor for part in value for tensor in _tensors(part)] if isinstance(value, tuple) else [value]
 
 

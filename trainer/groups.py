@@ -1,7 +1,7 @@
-"""Several runs of a script in one process, their networks computed as one. Imports no torch at the start.
+"""Several runs of a script in one process, with their networks computed as one. Imports torch only when needed.
 
-Every run keeps its own folder, log, checkpoints and result, and ends as it does alone, within rounding; one that is
-killed goes on from its own last epoch, alone or with others.
+Every run keeps its own folder, log, checkpoints and result, and within rounding gives the result that it gives alone.
+A run that is killed goes on from its own last epoch, alone or with others.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from trainer.setup import Setup
 
-MOST = 16  # models at once: beyond, what each does for itself takes most of the time
-PIXELS = 2**13  # of a batch, up to which a processor gains
-WIDEST = 64  # channels, up to which a processor gains: wider convolutions leave its cache, or go by Winograd alone
-SPARE = 2  # of free memory, one part in so many is asked for
-TRIED = 2  # images that tell how much memory an image takes
+MOST = 16  # models at once; with more, what each model computes by itself takes most of the time
+PIXELS = 2**13  # most pixels of a batch for which a CPU is faster with several models at once
+WIDEST = 64  # most channels likewise; wider convolutions leave its cache, or use Winograd when computed alone
+SPARE = 2  # 1 / SPARE of the free memory is used
+TRIED = 2  # images to measure the memory per image
 
 
 def run_together(
@@ -37,12 +37,13 @@ def run_together(
 ) -> list[int]:
     """Run a script by several command lines at once.
 
-    The runs should differ in seeds, splits and numbers alone: steps that are not alike are taken one by one.
+    The runs should differ only in seeds, splits and numeric settings, since steps that are not alike are taken one by
+    one.
 
     Args:
-        commands: the words of each.
-        max_models: models computed at once; None for as many as pay and as memory has room for.
-        outputs: where each prints; None for where this process does.
+        commands: the words of each command line.
+        max_models: number of models computed at once; None for as many as are faster and fit into memory.
+        outputs: a stream for each run to print to; None for this process's own.
     Returns:
         The exit code of each.
     Raises:
@@ -83,13 +84,13 @@ def check(setups: Sequence[Setup]) -> None:
 
 
 def how_many_of(script: Script, argv: Sequence[str]) -> int:
-    """``how_many`` of a command line; 1 of one that is refused."""
+    """``how_many`` for the run of a command line; 1 if the command line is refused."""
     setup = _setup(script, argv)
     return 1 if setup is None else how_many(setup)
 
 
 def how_many(setup: Setup) -> int:
-    """Runs like this one to compute at once: as many as pay, and as memory has room for."""
+    """How many runs like this one to compute at once: as many as are faster than one by one and fit into memory."""
     from models.stacked import fits
     from utils.device import compiling, free_memory
 
@@ -106,20 +107,21 @@ def how_many(setup: Setup) -> int:
 
 
 def _pays(model: nn.Module, pixels: int) -> bool:
-    """Whether a processor is faster with several models at once than one by one, at so many pixels in a batch."""
+    """Whether a CPU is faster with several models at once than one by one, with ``pixels`` pixels in a batch."""
     filters = [parameter for parameter in model.parameters() if parameter.ndim == 4]
     return pixels <= PIXELS and all(max(weight.shape[:2]) <= WIDEST for weight in filters)
 
 
 def memory_of_one(model: nn.Module, batch: int, side: int) -> int:
-    """Bytes that one model takes in a step of several.
+    """Estimated bytes of memory that one model takes in a step of several.
 
-    Its parameters, gradients and momentum, once more its parameters while they are put together, what the forward pass
-    keeps for the backward pass, twice, because that has gradients as large.
+    The estimate counts parameters, gradients and momentum, the parameters once more while they are joined, and twice
+    what the forward pass keeps for the backward pass, since the gradients of it are as large.
 
     Args:
-        model: on the CPU; left as it is.
-        batch: images of ``side`` x ``side`` pixels.
+        model: a model on the CPU; not changed.
+        batch: number of images in a batch.
+        side: side of the images in pixels.
     """
     import torch
 
@@ -146,7 +148,7 @@ def _trained(model: nn.Module) -> nn.Module:
 
 
 def _setup(script: Script, argv: Sequence[str]) -> Setup | None:
-    """What a command line asks for; None if it is refused, which its own run says."""
+    """The ``Setup`` of a command line; None if it is refused, for which its own run will print the error."""
     try:
         return script.stages.setup(script.parse(list(argv)))
     except UsageError:
@@ -154,7 +156,7 @@ def _setup(script: Script, argv: Sequence[str]) -> Setup | None:
 
 
 def _code(lane: lanes.Lane) -> int:
-    """The exit code of a run; one that broke off says where."""
+    """The exit code of a run; prints the traceback of one that failed unexpectedly."""
     if not lane.over or isinstance(lane.error, preempt.Preempted):
         return preempt.RESUMABLE
     if lane.error is None:

@@ -1,4 +1,4 @@
-"""How a later run takes over what checkpoints say of their making; no torch at import, because ``--help`` needs it."""
+"""Values that a run takes over from the entry ``origin`` of its checkpoints. Imports no torch, for ``--help``."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from dataset.catalog import base_name, canonical
 from trainer.origin import facts
 from utils.errors import UsageError
 
-# what a later run must have in common
+# flags whose values a run must share with the checkpoints that it uses
 ASKED = ("arch", "imagenet_arch", "dataset", "superclasses", "input_size", "stream", "mean", "std", "compat")
 REFERENCE_SPLIT = 1  # the split seed of ``--compat reference`` where none is typed
 
 
 @dataclass
 class Inherited:
-    """Flags as typed, and those that files add to them.
+    """Flags as typed, completed by values from checkpoint files.
 
     Attributes:
-        flags: by name, typed values as text.
+        flags: values by name; typed ones are text.
         notes: what was taken from which file, a phrase each.
+        default_seed: the seed if ``--seed`` is not typed.
     """
 
     flags: dict[str, Any]
@@ -33,14 +34,14 @@ class Inherited:
     _earlier: dict[str, tuple[str, Any]] = field(default_factory=dict)
 
     def take(self, source: str, origin: Mapping[str, Any], split: str = "tidy") -> None:
-        """Add what one file knows.
+        """Add the values of one file.
 
         Args:
-            source: the flag and the file.
-            origin: ``facts`` of the file, or what its weights tell.
-            split: as for ``inherit``.
+            source: the flag and the file, for notes and errors.
+            origin: values by name from the file: ``origin.facts``, or what its weights tell.
+            split: what becomes of a typed ``--split_seed``, see ``inherit``.
         Raises:
-            UsageError: a flag or an earlier file says something else.
+            UsageError: a typed flag or an earlier file has another value.
         """
         taken: dict[str, Any] = {}
         always_streamed = base_name(str(origin.get("dataset"))) == "imagenet"
@@ -78,8 +79,11 @@ class Inherited:
         raise _differs(source, name, given, value)
 
     def _same(self, name: str, given: Any, value: Any) -> bool:
-        """Whether a flag may stand beside a file's value; statistics are compared with those that the weights hold."""
-        if name == "dataset":  # whether a part validates is for the split's digest to say
+        """Whether a typed value agrees with a file's.
+
+        Statistics always do here; they are compared with those in the weights later.
+        """
+        if name == "dataset":  # with or without _no_val: the split's digest tells this difference later
             return base_name(canonical(str(given))) == base_name(str(value))
         # a folder may lie elsewhere now
         hub = name == "arch" and str(given).startswith("hf:") and str(value).startswith("hf:")
@@ -87,7 +91,7 @@ class Inherited:
         return hub or moved or name in ("mean", "std") or _plain(given) == _plain(value)
 
     def _size(self, source: str, value: int | None, origin: Mapping[str, Any]) -> dict[str, Any]:
-        """The size as the file has it: typing the images' own size is the same as typing none."""
+        """The file's ``--input_size``. Typing the images' own size counts as typing none, so it is removed."""
         if "input_size" not in self.flags:
             return {} if value is None else {"input_size": value}
         given, side = str(self.flags["input_size"]).strip(), _size_of(origin)
@@ -100,7 +104,7 @@ class Inherited:
         return {}
 
     def _compare(self, source: str, name: str, value: Any, origin: Mapping[str, Any]) -> None:
-        """Refuse two files that are not of the same model and data."""
+        """Refuse a file whose value differs from that of an earlier file."""
         earlier, before = self._earlier[name]
         now = _size_of(origin) if name == "input_size" else value
         if None not in (now, before) and not self._same(name, before, now):
@@ -108,7 +112,7 @@ class Inherited:
             raise UsageError(f"{source}: was made with {name} {_plain(now)}, {earlier} with {_plain(before)}; {hint}")
 
     def _split(self, source: str, value: int, split: str) -> dict[str, Any]:
-        """The split seed, left out where it is what the run would take anyway, so that the run is the same one."""
+        """The file's split seed; nothing if the run has this seed anyway, so that its fingerprint does not change."""
         if "split" in self.flags:
             return {}
         given = self.flags.get("split_seed")
@@ -132,12 +136,12 @@ def _differs(source: str, name: str, given: Any, value: Any) -> UsageError:
 
 
 def _decides(origin: Mapping[str, Any]) -> bool:
-    """Whether ``--compat`` changes what the model computes: swin_t for CIFAR may leave its input as it is."""
+    """Whether ``--compat`` changes what the model computes, as for swin_t for CIFAR, which may skip normalisation."""
     return origin.get("arch") == "swin_t" and not origin.get("imagenet_arch")
 
 
 def _size_of(origin: Mapping[str, Any]) -> int | None:
-    """Side in pixels of the images that a model was trained on: as it says, or the data set's own."""
+    """Side in pixels of the images that a model was trained on: recorded, or the data set's own; None if unknown."""
     side = origin.get("input_size") or origin.get("side")
     if side is None and "input_size" in origin and catalog.is_known(str(origin.get("dataset"))):
         return catalog.get(origin["dataset"]).size
@@ -147,19 +151,20 @@ def _size_of(origin: Mapping[str, Any]) -> int | None:
 def inherit(
     typed: dict[str, Any], flags: tuple[str, ...], default_seed: int, read_files: bool = True, split: str = "tidy"
 ) -> Inherited:
-    """The typed flags with what the named files know of the rest.
+    """The typed flags, completed by values that were not typed from the checkpoints that they name.
 
-    A file that cannot be read says nothing here; whoever opens it for good says what is wrong with it.
+    A file that cannot be read is ignored here, since opening it later raises the error.
 
     Args:
         typed: text by flag; switches are True.
-        flags: those that name checkpoints, the first is the one to begin with.
-        default_seed: ``--seed`` where it is not typed.
+        flags: names of the flags that name checkpoints; the first one names the starting checkpoint.
+        default_seed: the seed if ``--seed`` is not typed.
         read_files: False leaves everything as typed.
-        split: what becomes of a typed ``--split_seed``: another than the file's is refused here ("refuse") or left to
-            who compares the splits themselves; one that ``--seed`` means anyway stays ("keep") or goes ("tidy").
+        split: what becomes of a typed ``--split_seed``. "refuse" raises an error if it differs from the file's; the
+            others leave this to the comparison of the splits. "tidy" removes it if it is the default anyway, "keep"
+            keeps it.
     Raises:
-        UsageError: a flag that was typed says something else than a file, or one file than another.
+        UsageError: a typed value differs from a file's, or the values of two files differ.
     """
     inherited = Inherited(dict(typed), default_seed=default_seed)
     for flag in flags if read_files else ():
@@ -179,7 +184,7 @@ def inherit(
 def _from_weights(
     inherited: Inherited, source: str, origin: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
-    """What the weights themselves tell where nothing else does: architecture, and a transformer's side of images."""
+    """Take the architecture, and a transformer's image side, from the weights if neither flags nor file name them."""
     import models
 
     guessed: dict[str, Any] = {}
@@ -195,9 +200,9 @@ def _from_weights(
 
 
 def _check_place(inherited: Inherited, source: str, origin: Mapping[str, Any]) -> None:
-    """Ask for the folder of a tree of images, which no checkpoint knows on this machine.
+    """Refuse to go on without ``--data`` if a model was trained on a folder of images that is not found.
 
-    Raises UsageError: says what was trained on.
+    Raises UsageError: describes the folder that the model was trained on.
     """
     from dataset.locate import find_root
     from dataset.tree import is_tree
@@ -216,7 +221,7 @@ def _check_place(inherited: Inherited, source: str, origin: Mapping[str, Any]) -
 
 
 def _plain(value: Any) -> str:
-    """A value as it is typed."""
+    """A value as text, as it would be typed."""
     if isinstance(value, (list, tuple)):
         return ",".join(f"{part:g}" for part in value)
     return str(int(value)) if isinstance(value, float) and math.isfinite(value) and value == int(value) else str(value)

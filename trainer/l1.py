@@ -1,4 +1,4 @@
-"""The l1 penalty: what it adds to a loss, and to the gradients of it, for all weights at once."""
+"""The l1 penalty: its value and its gradient, for all weights at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def trained(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
-    """Those that train: the others add nothing to the penalty."""
+    """The parameters that require gradients, which are the only ones to be penalised."""
     return [parameter for parameter in parameters if parameter.requires_grad]
 
 
@@ -23,7 +23,7 @@ def norm(parameters: list[Tensor]) -> Tensor:
 def add_slope(parameters: list[Tensor], weight: float) -> None:
     """Add ``weight`` times the subgradient of ``norm``, which is 0 at 0, to the parameters' gradients.
 
-    Autograd would launch three kernels for every parameter, and one more to add both gradients.
+    Autograd would launch three kernels for every parameter, and one more to add up the gradients of loss and penalty.
     """
     gradients = []
     for parameter in parameters:

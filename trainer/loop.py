@@ -29,17 +29,19 @@ from utils.device import compiling, half, synchronise
 
 
 class Training:
-    """A model on its way through a recipe; everything that a run needs to go on after a kill.
+    """The training of a model by a recipe, with all state that a killed run needs to go on.
 
     Args:
-        model: trained in place; it stays on its device.
-        recipe: how.
-        mask: weights to hold at zero; empty for a dense model.
-        update_mask: True where a weight may change; None for all. The gradient of the others is taken away.
-        freeze_rest: keep these others at their values; without it momentum and weight decay still move them.
-        eval_modules: modules that stay in eval mode: batch norm uses and keeps its statistics, dropout is off.
+        model: trained in place, on its device.
+        recipe: epochs, step sizes, optimiser and so on.
+        mask: boolean tensors by parameter name, False where a weight is held at zero; empty for a dense model.
+        update_mask: boolean tensors by parameter name, True where a weight may change; None for all weights. The
+            gradients of the other weights are set to zero.
+        freeze_rest: hold the other weights at their values; False lets momentum and weight decay move them.
+        eval_modules: modules that stay in eval mode, so batch norm uses its statistics unchanged and dropout is off.
     Attributes:
-        random: what the task's losses draw from, on the CPU whatever the device.
+        epoch: number of finished epochs.
+        random: generator that the task's losses draw from, on the CPU whatever the device.
         quiet: show no progress.
     """
 
@@ -68,12 +70,12 @@ class Training:
             recorder = Recorder() if self.device.type == "cuda" else None
             self._compiled = Compiled(model, self.random, recorder)
         self._step, self._meters, self._timed, self._began = 0, dict[int, EpochMeter](), False, lanes.seconds()
-        self._latest = self.schedule  # of the step taken last
-        self._waiting: list[Tensor] = []  # gradients of a step that did not move
+        self._latest = self.schedule  # that of the last step
+        self._waiting: list[Tensor] = []  # gradients of the last step if it left them to the next (``Step.moves``)
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
-        """The optimiser of every step that names no other."""
+        """The optimiser of all steps that have none of their own."""
         return self.schedule.optimizer
 
     @property
@@ -82,20 +84,20 @@ class Training:
         return self._compiled is not None
 
     def schedule_of(self, recipe: Recipe, optimizer: torch.optim.Optimizer | None = None) -> OptimizerSchedule:
-        """A further optimiser for the same weights, or further step sizes for ``optimizer``."""
+        """A further optimiser for the model's weights, or another step-size schedule for ``optimizer``."""
         return OptimizerSchedule(self._parameters, recipe, optimizer)
 
     def passes(self, passes: Sequence[Pass]) -> Passes:
-        """A plan of these passes."""
+        """A plan whose epochs make these passes one after the other."""
         return Passes(passes, self.recipe, self.random, self.schedule_of)
 
     def enforce_mask(self, mask: Mask) -> None:
-        """Hold these weights at zero from now on, and those that must not change where they are now."""
+        """Hold the weights outside of ``mask`` at zero from now on, and frozen ones at their present values."""
         self.enforcer = MaskEnforcer(self.model, mask)
         self.frozen = None if self._update_mask is None else MaskEnforcer(self.model, self._update_mask, at_zero=False)
 
     def state(self) -> dict[str, Any]:
-        """Epochs finished, optimiser and schedule, under the reference's keys; inside an epoch also how far it is."""
+        """State to go on from: epochs, optimiser and schedule under the reference's keys, and the place in an epoch."""
         state = {"epoch": self.epoch, **self.schedule.state()}
         if self.average is not None:
             state["average"] = self.average.state_dict()
@@ -125,7 +127,7 @@ class Training:
             self._restore_random(inside)
 
     def _restore_random(self, inside: dict[str, Any]) -> None:
-        """Go on drawing; layers such as dropout draw other numbers on another kind of device, from here on."""
+        """Restore the random generators; on another kind of device, layers such as dropout draw other numbers then."""
         torch.set_rng_state(inside["torch"])
         self.random.set_state(inside["random"])
         if self.device.type == "cuda":
@@ -145,16 +147,18 @@ class Training:
     ) -> Iterator[EpochLog]:
         """Train the remaining epochs, yielding after each.
 
-        Every epoch draws from its own seed, so that a resumed run repeats an undisturbed one.
+        Every epoch draws from its own seed, so a resumed run repeats an undisturbed one.
 
         Args:
-            images: what to train on, a function from an epoch's number, from 0, to it, or what an epoch is made of.
-            seed: fixes order, augmentation and whatever else the epochs draw.
-            objective: what to descend on a set's batches; a classifier's mean loss without it. Passes and plans have
-                their own.
-            before: called before every epoch with its number.
-            save: called inside an epoch ``every`` so many steps, where ``state`` tells how far it is. Never with
-                several processes, each of which draws random numbers of its own.
+            images: the set to train on, or a function from an epoch's number (from 0) to a set, or the passes or the
+                plan that an epoch consists of.
+            seed: fixes order, augmentation and all other random numbers of the epochs.
+            objective: what to minimise on batches of a set; None for a classifier's mean loss. Not read for passes and
+                plans, which have their own.
+            before: called before every epoch with its number, from 0.
+            save: called within epochs after every ``every`` steps, when ``state`` includes the place in the epoch. It
+                is never called with several processes, since each of them draws its own random numbers.
+            every: steps between calls of ``save``.
         Raises:
             DivergedError: the loss, or a weight, is no longer finite.
         """
@@ -173,7 +177,7 @@ class Training:
             yield self._one_epoch(plan, seed, save if parallel.size() == 1 else None, every)
 
     def _begin(self, seed: int, before: Callable[[int], None] | None) -> None:
-        """Start an epoch: seed what layers and losses draw."""
+        """Start an epoch: reset the meters, and seed the generators that layers and losses draw from."""
         if before is not None:
             before(self.epoch)
         self._meters, self._began = {}, lanes.seconds()
@@ -184,7 +188,7 @@ class Training:
         self.random.manual_seed(seed)
 
     def _one_epoch(self, plan: Plan, seed: int, save: Callable[[], None] | None, every: int) -> EpochLog:
-        """Take the steps that are left of one epoch; its figures are those of the last group of steps."""
+        """Take the remaining steps of an epoch; its loss and figures are those of the last group of steps."""
         start, total = self._step, plan.count(self.epoch)
         if self.recipe.steps is not None:
             total = min(total, self.recipe.steps - self.epoch * total)
@@ -212,14 +216,14 @@ class Training:
         return self._end(plan, lr)
 
     def _warn_of_one_image(self, step: Step) -> None:
-        """Say so where batch norm takes its statistics from a last batch of one image."""
+        """Print a warning if batch norm would take statistics from a last batch of one image."""
         size, flag = step.limit
         if size != 1 and any(isinstance(module, _BatchNorm) and module.training for module in self.model.modules()):
             text = f"the last batch of an epoch holds 1 image, on which batch norm is noise; change {flag} (now {size})"
             print(f"warning: {text}", file=sys.stderr)
 
     def take(self, step: Step) -> EpochMeter | None:
-        """One step; returns the meter that counted it."""
+        """Take one step; returns the meter that counted it, or None if the step is not counted."""
         self.begin(step)
         if self._compiled is None:
             self._work(step)
@@ -228,7 +232,7 @@ class Training:
         return self.complete(step)
 
     def begin(self, step: Step) -> None:
-        """Make ready for a step: its step size, its meter."""
+        """Prepare a step: set its step size, and make its meter."""
         schedule = self._latest = step.schedule or self.schedule
         if step.lr is None:
             schedule.before_step(self.epoch, *step.position)
@@ -238,11 +242,15 @@ class Training:
             self._meters[step.group] = EpochMeter(self.device)
 
     def _work(self, step: Step) -> None:
-        """What the device computes in a step: gradients, new weights and figures."""
+        """Compute gradients, new weights and figures of a step: the part that can be recorded (``--compile``)."""
         self.move(step, *self.gradients(step))
 
     def move(self, step: Step, loss: Tensor, figures: Figures) -> None:
-        """Step along the present gradients, and add up figures of this process's part of the batch."""
+        """Update the weights by the present gradients, and add the loss and figures to the step's meter.
+
+        Args:
+            loss, figures: those of this process's part of the batch.
+        """
         if step.moves:
             self.advance(step.schedule or self.schedule)
         else:
@@ -251,7 +259,7 @@ class Training:
             self._meters[step.group].sum_up(loss, figures, len(step.batch), step.count)
 
     def complete(self, step: Step) -> EpochMeter | None:
-        """What is left to do once the device computes a step; returns the meter that counted it."""
+        """Finish a step on the CPU's side; returns the meter that counted it, or None if the step is not counted."""
         if step.after is not None:
             step.after()
         if step.group is None:
@@ -287,7 +295,7 @@ class Training:
         return EpochLog(self.epoch, lr, loss, figures, lanes.seconds() - self._began)
 
     def gradients(self, step: Step) -> tuple[Tensor, Figures]:
-        """Gradients over a whole batch from this process's part, masked and clipped; loss and figures."""
+        """Compute the gradients of a batch over all processes, masked and clipped; returns loss and figures."""
         compiled = self._compiled is not None and self._compiled.active
         with nullcontext() if compiled else cpu_arithmetic(self.model, step.count):
             loss_and_figures = self._gradient(step)
@@ -299,7 +307,7 @@ class Training:
         return loss_and_figures
 
     def confine(self, step: Step) -> None:
-        """Mask the gradients, clip them, and add those of steps that did not move."""
+        """Mask the gradients, clip them, and add those that the step before has left (``Step.moves``)."""
         update, recipe = step.update_mask or self.frozen, (step.schedule or self.schedule).recipe
         if recipe.clip_first:
             self._clip(recipe.max_norm)
@@ -313,13 +321,13 @@ class Training:
             self._clip(recipe.max_norm)
 
     def _clip(self, max_norm: float) -> None:
-        """Scale the gradients down to this length; 0 leaves them."""
+        """Scale the gradients down to the length ``max_norm``; 0 leaves them unchanged."""
         if max_norm:
             self.enforcer.gradients()
             nn.utils.clip_grad_norm_(self.model.parameters(), max_norm)
 
     def advance(self, schedule: OptimizerSchedule) -> None:
-        """Step along the present gradients."""
+        """Update the weights by the present gradients, and hold pruned and frozen weights."""
         schedule.optimizer.step()
         self.enforcer()
         if self.frozen is not None and self._freeze_rest:
@@ -335,7 +343,7 @@ class Training:
         return self.penalised(step, loss), figures
 
     def penalised(self, step: Step, loss: Tensor) -> Tensor:
-        """The loss with the step's penalty on the weights, whose slope is added to the gradients."""
+        """The loss plus the step's l1 penalty; the gradient of the penalty is added to those of the weights."""
         if not step.l1:
             return loss
         trained = l1.trained(self.model.parameters())
@@ -344,9 +352,10 @@ class Training:
 
     @torch.no_grad()
     def _follow(self, average: nn.Module) -> None:
-        """Move the average on; ``AveragedModel`` itself sends a GPU its count of steps, for which the host waits.
+        """Update the moving average of the weights.
 
-        It is not by ``lerp``, which loses digits where average and weights are near to each other.
+        ``AveragedModel``'s own update makes the CPU wait for the GPU. ``lerp`` would lose digits where average and
+        weights are close to each other.
         """
         averages: list[Tensor] = list(average.parameters())
         weights: list[Tensor] = list(self.model.parameters())

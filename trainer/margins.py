@@ -1,4 +1,4 @@
-"""``outputs.npz`` of a run: what its model says of every image of the data set, for ``main_attack.py``."""
+"""``outputs.npz`` of a run: its model's margins on all images of the data set, for ``main_attack.py``."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ from utils.errors import DivergedError, UsageError, say_last
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A model's part in a population; the attributes are the entries of its file.
+    """A model's part in a population.
 
     Attributes:
         retain, forget: positions in the official training set, int64 [M].
+        kind, run, split, forget_set: entries of ``outputs.npz``, see ``evaluation.populations.outputs``.
     """
 
     retain: np.ndarray
@@ -42,10 +43,13 @@ class Part:
 def save(
     path: Path, model: nn.Module, problem: Problem, part: Part, predictions: Mapping[str, Predictions] | None = None
 ) -> None:
-    """Write a model's ``outputs.npz``; where an output is no number, say so at the end and write none.
+    """Write a model's ``outputs.npz``; if an output is NaN or infinite, write none and say so at the end of the run.
 
     Args:
-        predictions: the model's predictions on the problem's sets, which are then not made again.
+        path: the file.
+        problem: the data set, and its sets.
+        part: the model's part in the population.
+        predictions: the model's predictions by set, if they were made before; None makes them here.
     """
     try:
         margin = of_every_image(model, problem, predictions)
@@ -61,11 +65,11 @@ def save(
 def of_every_image(model: nn.Module, problem: Problem, known: Mapping[str, Predictions] | None = None) -> np.ndarray:
     """Margins of the official training images, then of the test images: float32 [images].
 
-    Images that are in none of the problem's sets are passed through the model by themselves, so that its outputs on
-    the sets, and all scores, are the same as without this.
+    Images that are in none of the problem's sets are passed through the model separately. Its outputs on the sets, and
+    so all scores, are then the same as without ``--save_outputs``.
 
     Args:
-        known: as of ``save``.
+        known: the model's predictions by set, if they were made before; None makes them here.
     Raises:
         DivergedError: an output, or a margin, is NaN or infinite.
     """
@@ -96,13 +100,15 @@ def of_every_image(model: nn.Module, problem: Problem, known: Mapping[str, Predi
 
 
 def numbers(setup: Setup, base: BaseSplit, scenario: Scenario | None = None) -> tuple[int, int]:
-    """The numbers of a run's split, and of its forget set among those of the split, in a population.
+    """Numbers that identify a run's split, and its forget set within this split, in a population.
 
-    ``--split lira:S:J`` says both. Otherwise the split's number is its seed, or follows from its digest where no seed
-    decides it. The forget set's is that of a class that is forgotten whole, follows from the positions of listed
-    images, or is the ``--seed`` that draws them; 0 where nothing is forgotten.
+    ``--split lira:S:J`` gives S and J. Otherwise the split's number is its seed, or is computed from its digest if it
+    has none. The forget set's number is that of the one class that is forgotten whole. It is computed from the numbers
+    of several classes or subclasses, or from the positions of listed images. If images are drawn, it is ``--seed``. If
+    nothing is forgotten, it is 0.
 
     Args:
+        base: the split that the model was trained on.
         scenario: what is forgotten; None for a training.
     """
     numbers_of_split = population_numbers(setup.data.split)
@@ -121,16 +127,17 @@ def numbers(setup: Setup, base: BaseSplit, scenario: Scenario | None = None) -> 
 
 
 def file_of(round_: int, rounds: int, last_epoch: bool = False) -> str:
-    """Name of the file of a training's round, with the number in front of any but the last.
+    """Name of the file with the outputs of round ``round_`` of ``rounds``; all but the last begin with the number.
 
-    ``outputs.npz`` is of the weights of the best validation accuracy, ``last_outputs.npz`` of those of the last epoch.
+    ``outputs.npz`` belongs to the weights of the best validation accuracy, ``last_outputs.npz`` to those of the last
+    epoch.
     """
     name = f"{outputs.LAST_EPOCH}{outputs.NAME}" if last_epoch else outputs.NAME
     return name if round_ + 1 == rounds else f"{round_}{name}"
 
 
 def check_own(path: Path, fingerprint: str) -> None:
-    """Refuse a model that is gone, or of another run than that whose outputs are wanted.
+    """Refuse a checkpoint that is missing or was not written by the run with this fingerprint.
 
     Raises UsageError: names the file.
     """

@@ -16,7 +16,7 @@ from utils.run_flags import Run
 
 
 def settings(config: Any) -> str:
-    """A configuration as it would be typed; a step size that never falls is said to be constant."""
+    """Names and values of a configuration in one line; a step size that never falls is called constant."""
     typed = {name: value for name, value in asdict(config).items() if value is not None and value is not False}
     values = {name: describe(value) for name, value in typed.items()}
     epochs = epochs_of(config)
@@ -32,7 +32,7 @@ def settings(config: Any) -> str:
 
 
 def steps(config: Any) -> str:
-    """How long and at which step size a training or a method goes on, in words, and then all settings."""
+    """Epochs and step size of a training or a method in words, followed by all settings."""
     epochs = epochs_of(config)
     if epochs is None:
         return settings(config) or "no hyper-parameters"
@@ -44,7 +44,7 @@ def steps(config: Any) -> str:
 
 
 def data(dataset: DatasetInfo) -> str:
-    """A data set that is not read yet: where it is and how much there is."""
+    """Folder, classes and numbers of images of a data set that is not read yet, in one line."""
     place = "" if dataset.source.embedded else f" in {dataset.root}"
     missing = ", downloaded if it is not there" if place and dataset.files is None else ""
     validation = f", {dataset.val_total:,} more for validation" if dataset.val_total else ""
@@ -53,7 +53,7 @@ def data(dataset: DatasetInfo) -> str:
 
 
 def images(dataset: DatasetInfo, scenario: Scenario) -> str:
-    """Which images of a data set that is not read yet are forgotten or poisoned."""
+    """The images to forget or to poison in a data set that is not read yet, in words."""
     total = dataset.train_total
     counts = dataset.counts_for(scenario)
     named = None if scenario.labels is None else sum(counts[label] for label in scenario.labels)
@@ -62,14 +62,14 @@ def images(dataset: DatasetInfo, scenario: Scenario) -> str:
 
 
 def drawn(dataset: DatasetInfo, scenario: Scenario, count: int, train: int) -> str:
-    """The images that were drawn for a scenario, ``count`` of ``train``."""
+    """The images that were drawn for a scenario, ``count`` of ``train`` training images, in words."""
     labels = scenario.labels
     size = None if labels is None else sum(dataset.train_counts[label] for label in labels)
     return scenario.words(count, train, size, list(dataset.names))
 
 
 def closing(setup: Setup) -> dict[str, str]:
-    """The end of what ``--dry_run`` says: seeds and device, the folder and what is in it, flags without a reader."""
+    """The last lines of ``--dry_run``: seeds and device, the folder and its state, and flags that nothing reads."""
     run = setup.run
     state = run_folder.state(setup.folder, setup.label, setup.config, setup.outputs)
     seeds = f"seed {run.seed}  train_seed {run.train_seed}{init_seed(run)}"
@@ -78,12 +78,12 @@ def closing(setup: Setup) -> dict[str, str]:
 
 
 def init_seed(run: Run) -> str:
-    """The seed of the initial weights, where it is one of its own."""
+    """``--init_seed`` in words; "" if it was not typed."""
     return "" if run.init_seed is None else f"  init_seed {run.init_seed}"
 
 
 def sizes(sets: dict[str, int]) -> str:
-    """How many images each set has."""
+    """Names of the sets with their numbers of images, in one line."""
     return "  ".join(f"{name} {number:,}" for name, number in sets.items())
 
 

@@ -1,4 +1,4 @@
-"""What an epoch's steps add up to: the mean loss and the task's figures."""
+"""Mean loss and figures of an epoch, added up over its steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from utils.errors import DivergedError
 
 @dataclass(frozen=True)
 class EpochLog:
-    """One finished epoch: its number from 1, step size, mean loss, the task's figures by name in [0, 1], seconds."""
+    """A finished epoch.
+
+    Attributes:
+        epoch: its number, from 1.
+        lr: step size.
+        loss: mean loss of the samples.
+        figures: means of the task's figures by name, in [0, 1].
+        seconds: how long it took.
+    """
 
     epoch: int
     lr: float
@@ -26,11 +34,11 @@ class EpochLog:
 
 
 class EpochMeter:
-    """Loss and figures of an epoch's steps, added up where the images are."""
+    """Adds up loss and figures of an epoch's steps, on the device of the images."""
 
     def __init__(self, device: torch.device):
         self._device = device
-        self._prompt = device.type == "cpu" and parallel.size() == 1  # elsewhere every question makes the device wait
+        self._prompt = device.type == "cpu" and parallel.size() == 1  # elsewhere, reading a value would mean waiting
         self._names: tuple[str, ...] = ()
         self._samples = 0.0
         self._sums = torch.zeros(1, device=device)  # of losses, then of the figures
@@ -38,20 +46,27 @@ class EpochMeter:
 
     @property
     def broken(self) -> bool:
-        """Whether the loss is known to be no longer finite; only one process on the CPU knows before the end."""
+        """Whether the loss is known to be NaN or infinite; on GPUs and with several processes False until the end."""
         return self._prompt and not math.isfinite(self._sums[0])
 
     def add(self, loss: Tensor, figures: Figures, samples: int, count: int) -> None:
-        """One step on ``samples`` of a batch of ``count``, with the mean loss of these and each one's figures."""
+        """Count a step.
+
+        Args:
+            loss: mean loss of this process's samples, a scalar.
+            figures: figures of these samples, [samples] by name.
+            samples: number of this process's samples.
+            count: number of samples of the whole batch.
+        """
         self.sum_up(loss, figures, samples, count)
         self.count_in(samples, count)
 
     def count_in(self, samples: int, count: int) -> None:
-        """The host's part of ``add``."""
+        """The part of ``add`` that the CPU computes."""
         self._samples += samples / self._copies(count)
 
     def sum_up(self, loss: Tensor, figures: Figures, samples: int, count: int) -> None:
-        """The device's part of ``add``, in memory that stays where it is after the first step."""
+        """The part of ``add`` that the device computes; memory is reused after the first step, as graphs need it."""
         if len(self._names) < len(figures):
             self._names, self._sums = tuple(figures), torch.zeros(1 + len(figures), device=self._device)
         added = (figure.sum(dtype=torch.float32) for figure in figures.values())
@@ -62,14 +77,14 @@ class EpochMeter:
 
     @staticmethod
     def _copies(count: int) -> int:
-        """How many processes see the same images: all of them where a batch has too few to be divided."""
+        """How many processes see the same images: all of them if a batch has fewer images than processes."""
         return 1 if count >= parallel.size() else parallel.size()
 
     def means(self, when: str) -> tuple[float, dict[str, float]]:
-        """Loss per sample and mean figures over all processes.
+        """Loss per sample, and mean figures by name in [0, 1], over all processes.
 
         Args:
-            when: ends the error, with ``{step}`` where the step's number goes.
+            when: end of the error message, in which ``{step}`` stands for the number of the step that failed.
         Raises:
             DivergedError: the loss is no longer finite.
         """

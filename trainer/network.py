@@ -1,4 +1,4 @@
-"""The architecture of a run, built once, and the checkpoints that it is compared with."""
+"""The architecture of a run, built once, and the reading of checkpoints that must fit it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ class Network:
     """An architecture for one data set.
 
     Attributes:
-        flags: which architecture, and the statistics of its input.
-        dataset: what it classifies.
-        fresh: the model with new weights from the run's ``weights_seed``, on the CPU; a pattern to copy, never changed.
+        flags: the flags of architecture and input statistics.
+        dataset: the data set that it classifies.
+        fresh: a model with new weights from the run's ``weights_seed``, on the CPU; it is copied but never changed.
+        allow_pickle: read checkpoints that need pickle, which can run code.
     """
 
     flags: Model
@@ -37,10 +38,12 @@ class Network:
     allow_pickle: bool = False
 
     def read(self, path: str, flag: str, masks_alone: bool = False) -> Checkpoint:
-        """Open a checkpoint that is of this architecture and of the data set's classes, and normalised as typed.
+        """Open a checkpoint and check its architecture, its classes, and its input statistics against typed ones.
 
         Args:
-            masks_alone: whether a file without weights will do.
+            path: the file.
+            flag: the flag that names it, for errors.
+            masks_alone: whether a file with masks but no weights is accepted.
         Raises:
             UsageError: names the flag, the file and what is wrong or differs.
         """
@@ -65,14 +68,15 @@ class Network:
             )
 
     def blank(self) -> nn.Module:
-        """A copy without numbers, on the meta device."""
+        """A copy of ``fresh`` on the meta device, which has shapes but no values."""
         return copy.deepcopy(self.fresh).to("meta")
 
     def model(self, data: Dataset, weights: Checkpoint | None = None) -> nn.Module:
-        """A model of its own on the CPU, with these weights or with the new ones.
+        """A copy of ``fresh`` on the CPU, with the weights of a checkpoint if one is given.
 
         Args:
-            data: whose statistics normalise the input where neither flags, architecture nor weights bring others.
+            data: the data set, whose statistics normalise the input unless flags, architecture or weights have others.
+            weights: the checkpoint; None keeps the new weights.
         """
         model = copy.deepcopy(self.fresh)
         if getattr(model, "statistics", None) is None:
@@ -95,8 +99,8 @@ def new(flags: Model, dataset: DatasetInfo, run: Run) -> Network:
     return Network(flags, dataset, fresh, run.allow_pickle)
 
 
-@functools.lru_cache(maxsize=2)  # a sweep asks for the identity of hundreds of commands, of few architectures
+@functools.lru_cache(maxsize=2)  # a sweep computes the identity of hundreds of commands with few architectures
 def _fresh(arch: str, stem: bool, classes: int, side: int, seed: int, compat: str, pretrained: tuple) -> nn.Module:
-    """A new model; ``pretrained`` names the weights that it comes with."""
+    """A new model; ``pretrained`` identifies pretrained weights for the cache."""
     seeds.seed_everything(seed)
     return models.fitting(arch, classes, side, stem, compat=compat)

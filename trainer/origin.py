@@ -1,7 +1,7 @@
-"""What a checkpoint says of its making, and how a later run takes that over; no torch, because ``--help`` needs it.
+"""The entry ``origin`` of checkpoints, which records how a model was made. Imports no torch, for ``--help``.
 
-Every checkpoint of ours carries the entry ``origin``, plain data: the flags that decide what the model is and on which
-images it was trained. Whoever names the file need not type them again; what is typed and differs is refused.
+Every checkpoint of this project has this entry, plain data: the flags that determine the model and the images that it
+was trained on. A later command that names the file need not repeat them, and is refused if it types other values.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ def of(
     """The entry ``origin`` of a checkpoint.
 
     Args:
-        model, data: the ``trainer.flags.Model`` and ``dataset.flags.Data`` of the run.
+        model, data: the ``trainer.training_flags.Model`` and ``dataset.data_flags.Data`` of the run.
         dataset: the ``dataset.prepare.DatasetInfo`` that the model was trained on.
-        split_seed: of its training and validation images; None if it was trained on all.
-        train_seed: of its training; None if that does not decide it alone.
+        compat: "fixed" or "reference".
+        split_seed: seed of the split into training and validation images; None if the split has none.
+        train_seed: seed of the training; None if the model does not depend on it alone.
     """
     return {
         "arch": model.arch,
@@ -60,7 +61,10 @@ def check(entry: Mapping[str, Any]) -> str | None:
 
 
 def facts(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint's other entries say of its making, also those of older files, which have no ``origin``."""
+    """The facts of ``origin`` from a checkpoint's entries besides its weights; empty if there are none or they are bad.
+
+    Older files have no ``origin``; their facts are collected from other entries.
+    """
     if isinstance(extra.get("origin"), Mapping):
         entry = extra["origin"]
         return {name: entry[name] for name in FIELDS if name in entry} if check(entry) is None else {}
@@ -81,8 +85,8 @@ def classes_differ(extra: Mapping[str, Any], names: tuple[str, ...]) -> str | No
     """How a model's classes differ from a data set's, in words; None if they do not or the model does not say.
 
     Args:
-        extra: the checkpoint's other entries.
-        names: the data set's classes in the order of their numbers.
+        extra: the checkpoint's entries besides its weights.
+        names: names of the data set's classes, in order of their numbers.
     """
     trained = facts(extra).get("classes")
     if not trained or tuple(trained) == tuple(names):

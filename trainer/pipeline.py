@@ -1,8 +1,8 @@
-"""How every script goes: command line, Setup, Problem, run, Result. Imports no torch.
+"""The stages of every script: command line, Setup, Problem, run, Result. Imports no torch.
 
-A ``Setup`` has refused whatever can be refused without reading an image, and knows the run's identity. A ``Problem`` is
-data, split, image sets and model. A ``Result`` is the record of what the run found; once it is in the folder, the
-run is done, and the same command only shows it.
+A ``Setup`` holds checked inputs: everything that can be refused without reading an image was refused. It knows the
+run's identity. A ``Problem`` is data, split, image sets and model. A ``Result`` is the record of what the run found.
+Once it is in the folder, the run is done, and the same command only shows it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,13 @@ P = TypeVar("P")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run writes and what it says, and the command line that it was started by, to be kept there."""
+    """Where a run writes.
+
+    Attributes:
+        folder: the run's folder.
+        log: prints lines and writes them to the folder.
+        argv: the command line that started the run, to be stored in the folder; None for that of the process.
+    """
 
     folder: RunFolder
     log: Log
@@ -38,18 +44,19 @@ class Place:
 
 @dataclass(frozen=True)
 class Stages(Generic[S, P]):
-    """What is particular to a script once its command line is read.
+    """The stages of one script after its command line is read.
 
     Attributes:
-        setup: refuses what can be refused without reading an image.
-        preview: what ``--dry_run`` says would be done, by name.
+        setup: makes a ``Setup`` of the arguments, and refuses what can be refused without reading an image.
+        preview: lines of ``--dry_run`` by title: what would be done.
         problem: reads data and builds the model.
-        header: what is done on what with which numbers, by name.
-        facts: what ``result.json`` holds however the run ends.
-        run: does it, and adds what was found to the facts.
-        show: prints the finished result.
-        outputs: writes ``outputs.npz`` of a finished run from its stored model.
-        further: adds to a finished run's result what is asked for beside it, given what reads the problem.
+        header: lines of the header by title: what is done, with which data and settings.
+        facts: the entries of ``result.json`` that do not depend on how the run ends.
+        run: does the work, and returns the facts completed by what was found.
+        show: prints a finished result.
+        outputs: writes ``outputs.npz`` of a finished run from its stored model; None if the script has none.
+        further: adds further scores to a finished run's result. Its second argument is a function that reads the
+            problem. None if the script has none.
     """
 
     setup: Callable[[Any], S]
@@ -65,7 +72,13 @@ class Stages(Generic[S, P]):
 
 @dataclass(frozen=True)
 class Script:
-    """A script: how its command line is read, and the module of its ``STAGES``, which is imported only then."""
+    """A script.
+
+    Attributes:
+        name: name of the script, for errors.
+        parse: makes arguments of a command line.
+        module: the module that defines ``STAGES``, imported only after the command line was read.
+    """
 
     name: str
     parse: Callable[..., Arguments]
@@ -73,17 +86,17 @@ class Script:
 
     @property
     def stages(self) -> Stages:
-        """What it does once its command line is read."""
+        """The ``STAGES`` of its module."""
         return importlib.import_module(self.module).STAGES
 
     def main(self, argv: list[str] | None = None) -> int:
-        """Run it by the words of ``argv``, or of its own command line; returns the exit code."""
+        """Run the script with the words ``argv``, by default those of the process; returns the exit code."""
         work = functools.partial(run, self)
-        work.__module__ = self.name  # as which errors are reported
+        work.__module__ = self.name  # errors are reported under this name
         return script(work)(argv)
 
     def identity(self, argv: list[str]) -> str:
-        """The fingerprint of the run that a command line asks for; no image is read.
+        """The fingerprint of the run of a command line, found without reading an image.
 
         Raises:
             UsageError: the command line would be refused.
@@ -92,7 +105,7 @@ class Script:
 
 
 def run(script: Script, argv: list[str] | None = None) -> int:
-    """Do what a command line asks for, or say what would be done."""
+    """Carry out a command line, or with ``--dry_run`` print what would be done; returns the exit code."""
     arguments = script.parse(argv)
     stages = script.stages
     setup = stages.setup(arguments)
@@ -136,13 +149,15 @@ def complete(
     work: Callable[[Place], Result],
     add: Callable[[Place, dict[str, Any]], None] | None = None,
 ) -> tuple[Place, dict[str, Any]]:
-    """Do a run in its folder and write ``result.json``, unless it is there.
+    """Do a run in its folder and write ``result.json``, unless it is finished already.
 
     Args:
-        argv: the command line, to be kept as ``command.txt``.
-        add: writes what a finished run lacks of what is asked for, given its result; nothing found before is lost.
+        setup: the run.
+        argv: the command line, to be stored as ``command.txt``.
+        work: does the run and returns its result.
+        add: adds to a finished run what is asked for and missing, given its result, and keeps everything else.
     Returns:
-        The place, and the finished result.
+        The place, and the content of ``result.json``.
     """
     folder = RunFolder(
         setup.folder, setup.label, setup.fingerprint, setup.outputs, keep=setup.keep_files, parts=setup.parts

@@ -1,4 +1,4 @@
-"""Where a stored training stands: what a checkpoint must hold for training to go on from it, and how it does."""
+"""Continue a stored training: what a checkpoint must hold for this, and how its state is restored."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from trainer.training_flags import Prune, PruneAtStart, Train
 from utils.errors import UsageError
 from utils.torch_files import check_tensors
 
-OWN_KEY = {"sgd": "momentum", "adam": "betas", "adamw": "betas"}  # what tells an optimiser's groups from others
+OWN_KEY = {"sgd": "momentum", "adam": "betas", "adamw": "betas"}  # entry of the groups that identifies an optimiser
 
 
 def stored_position(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Where a training checkpoint stands, with our own entries filled in for a file that lacks them.
+    """The checked entries of a training checkpoint, with this project's own filled in if the file lacks them.
 
+    Returns:
+        All entries besides the weights: those of ``POSITION`` and ``rounds`` in any case.
     Raises:
         UsageError: it is not a training checkpoint.
     """
@@ -43,12 +45,12 @@ def stored_position(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def again(checkpoint: Checkpoint, stamp: dict[str, Any]) -> dict[str, Any]:
-    """The content of a training checkpoint as another run's.
+    """The content of a training checkpoint, to be written as another run's.
 
-    Optimiser and schedule of a file that is not ours are left out, because they may need pickle.
+    Optimiser and schedule of a file of other code are left out, because they may need pickle.
 
     Args:
-        stamp: entries of that run besides the reference's.
+        stamp: the other run's entries besides the reference's.
     """
     stored = stored_position(checkpoint)
     if "fingerprint" not in stored:
@@ -59,10 +61,10 @@ def again(checkpoint: Checkpoint, stamp: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_position(checkpoint: Checkpoint, model: nn.Module) -> None:
-    """Refuse a file that training cannot go on from, or not to its end.
+    """Refuse a file from which training cannot go on.
 
     Raises:
-        UsageError: it is not a training checkpoint, or the weights that pruning goes back to are not of this model.
+        UsageError: it is no training checkpoint, or its weights to rewind to are not those of this model.
     """
     rewind, flag = stored_position(checkpoint)["init_weight"], f"--checkpoint {checkpoint.path}: init_weight"
     if rewind is None:
@@ -75,7 +77,7 @@ def check_position(checkpoint: Checkpoint, model: nn.Module) -> None:
 
 
 def check_target(checkpoint: Checkpoint, prune: Prune | PruneAtStart) -> None:
-    """Refuse to prune where the file lacks the weights to go back to, or holds those of another epoch.
+    """Refuse a file that lacks the weights to which pruning would rewind, or holds those of another epoch.
 
     Raises:
         UsageError: names the flags that fit the file.
@@ -96,7 +98,7 @@ def check_target(checkpoint: Checkpoint, prune: Prune | PruneAtStart) -> None:
 
 
 def check_mask(checkpoint: Checkpoint, prune: Prune | PruneAtStart) -> None:
-    """Refuse flags of pruning before training that are not those which gave the file its mask.
+    """Refuse flags of pruning before training that differ from those with which the file's mask was made.
 
     Raises:
         UsageError: names the first such flag.
@@ -117,7 +119,7 @@ def check_mask(checkpoint: Checkpoint, prune: Prune | PruneAtStart) -> None:
 
 
 def warn_of_target(checkpoint: Checkpoint, prune: Prune | PruneAtStart) -> None:
-    """Say so where pruning goes back to weights of which the file does not tell the epoch."""
+    """Print a warning if pruning will rewind to stored weights whose epoch the file does not record."""
     if isinstance(prune, PruneAtStart) or not _goes_back_to_stored(checkpoint, prune):
         return
     if _epoch_of_target(checkpoint) is None:
@@ -126,7 +128,7 @@ def warn_of_target(checkpoint: Checkpoint, prune: Prune | PruneAtStart) -> None:
 
 
 def _goes_back_to_stored(checkpoint: Checkpoint, prune: Prune) -> bool:
-    """Whether pruning will go back to the file's ``init_weight``, and not to weights that are still to come."""
+    """Whether pruning will rewind to the file's ``init_weight``, and not to weights of an epoch still to come."""
     stored, epoch = checkpoint.extra, prune.back_to
     if epoch is None or prune.pruning_times <= stored["state"] + 1:
         return False
@@ -152,7 +154,7 @@ def _weights(epoch: Any) -> str:
 
 
 def check_optimizer(checkpoint: Checkpoint, train: Train) -> None:
-    """Refuse to step on with another optimiser than the file's, whose moments it could not use.
+    """Refuse to go on with another optimiser than the file's, whose moments could not be used.
 
     Raises:
         UsageError: epochs of the round are left, and another optimiser took those before.
@@ -171,14 +173,17 @@ def _stepped_by(optimizer: str, groups: Any) -> bool:
 
 
 def restore_training(training: Training, stored: dict[str, Any], path: Path) -> None:
-    """Give a training the moments and the epoch of ``stored_position``; step sizes follow from its own recipe.
+    """Restore epoch and moments of a stored training; step sizes follow from the training's own recipe.
 
+    Args:
+        stored: result of ``stored_position``.
+        path: the file, for errors.
     Raises:
-        UsageError: they are not those of such a training.
+        UsageError: the file's optimiser or schedule does not fit this training.
     """
     own, recipe = training.schedule.state(), training.recipe
     try:
-        # Other keys would replace the scheduler's methods.
+        # Loading other keys would replace the scheduler's methods.
         schedule = {key: value for key, value in stored["scheduler"].items() if key in own["scheduler"]}
         known, groups = own["optimizer"]["param_groups"], stored["optimizer"]["param_groups"]
         used = [{key: value for key, value in group.items() if key in keys} for group, keys in zip(groups, known)]
@@ -213,7 +218,7 @@ def _check_moments(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _alike(stored: Any, own: Any) -> bool:
-    """Whether a stored value can stand in for one of ours: number for number, None and switches for each other."""
+    """Whether a stored value has the type of our own; a bool and None may replace each other."""
     if isinstance(own, Mapping):
         return isinstance(stored, Mapping) and all(
             _alike(stored[key], own[key]) if key in own else _number(stored[key]) for key in stored
@@ -252,7 +257,7 @@ def _weights_or_none(value: Any) -> bool:
     return all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
 
 
-POSITION: dict[str, Callable[[Any], bool]] = {  # what a training checkpoint must hold, and what is sound there
+POSITION: dict[str, Callable[[Any], bool]] = {  # entries that a training checkpoint must hold, with a check of each
     "state": _count,
     "result": _curves,
     "epoch": _count,

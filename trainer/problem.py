@@ -21,10 +21,11 @@ class Problem:
     """Data, split, image sets and model of a run.
 
     Attributes:
-        base: which images train and which validate.
-        sets: by name, on the device.
-        model: where the run starts, on the device.
-        stamp: what every checkpoint of the run says of the model and of the images that it was trained on.
+        data: the data set.
+        base: its split into training and validation images.
+        sets: image sets by name, on the device.
+        model: the model that the run starts from, on the device.
+        stamp: entries that every checkpoint of the run gets, on the model and the images that it was trained on.
     """
 
     data: Dataset
@@ -34,7 +35,7 @@ class Problem:
     stamp: dict[str, Any]
 
     def write_split(self, folder: Path) -> None:
-        """Leave ``split.npz``: the indices of the sets."""
+        """Write ``split.npz``, the indices of the sets, to ``folder``."""
         split_file.write(folder, self.base.sets(len(self.data.test_labels)), self.base.digest)
 
     @property
@@ -44,17 +45,17 @@ class Problem:
 
 
 def load(setup: Setup) -> tuple[Dataset, BaseSplit]:
-    """The data set, and how it is divided into training and validation images; every script's split is made here."""
+    """Read the data set and make its split into training and validation images, for every script."""
     run, data = setup.run, setup.dataset.load()
     return data, prepare.base_split(data, run.seed, run.split_seed, run.compat)
 
 
 def views(setup: Setup, data: Dataset) -> prepare.Views:
-    """Image sets of a data set, for the run's device."""
+    """Makes image sets of ``data`` on the run's device."""
     return prepare.Views(data, setup.device, setup.data.workers, setup.run.compat)
 
 
 def stamp(setup: Setup, base: BaseSplit) -> dict[str, Any]:
-    """What every checkpoint of a run says of the model and of the images that it was trained on."""
+    """The entries that every checkpoint of a run gets: ``split_digest``, ``split_seed`` and ``origin``."""
     info = origin.of(setup.network.flags, setup.data, setup.dataset, setup.run.compat, base.seed, setup.run.train_seed)
     return {"split_digest": base.digest, "split_seed": base.seed, "origin": info}

@@ -1,18 +1,19 @@
-"""A sign of life within an epoch that takes long, for logs that show no progress bar."""
+"""Progress lines within long epochs, for logs that show no progress bar."""
 
 from __future__ import annotations
 
 import time
 
-FIRST, EVERY = 10.0, 600.0  # seconds after which a line is printed in a training's first epoch, and then again in any
+FIRST, EVERY = 10.0, 600.0  # seconds until the first line in a training's first epoch, and until any further line
 
 
 class Pulse:
-    """Says how far an epoch is, and how long it and the rest will take.
+    """Prints how far an epoch is, and how long an epoch and the whole training will take.
 
     Args:
-        epoch, epochs: the present one from 0, and their number.
-        steps: of this epoch.
+        epoch: the present epoch, from 0.
+        epochs: number of epochs.
+        steps: number of steps of this epoch.
         first: whether nothing of this training has been timed yet.
         shown: whether to print at all.
     """
@@ -23,7 +24,7 @@ class Pulse:
         self._next = FIRST if first else EVERY
 
     def beat(self, step: int) -> None:
-        """Step number ``step``, from 0, has been taken."""
+        """Call after step number ``step``, from 0; prints a line if one is due."""
         if not self._shown:
             return
         took = time.perf_counter() - self._began

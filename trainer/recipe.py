@@ -13,9 +13,9 @@ from torch import nn
 from pruner import Mask
 from trainer.training_flags import Stepping
 
-DROPS = (5, 8, 9)  # tenths of the epochs after which schedule "drops" lowers the step size
+DROPS = (5, 8, 9)  # tenths of the epochs after which schedule "drops" reduces the step size
 
-WAYS = ("foreach", "fused", "capturable")  # how an optimiser computes, which follows from the device
+WAYS = ("foreach", "fused", "capturable")  # settings of an optimiser that depend on the device
 
 
 @dataclass(frozen=True)
@@ -23,19 +23,23 @@ class Recipe:
     """How to train.
 
     Attributes:
+        epochs: passes over the data.
+        lr: step size.
+        optimizer: "sgd", "adam" or "adamw".
         schedule: "step" (times ``decay`` after each milestone), "drops" (the same after 50, 80 and 90 % of the
             epochs), "cosine" (to zero), "smooth" (the same step by step, to ``floor``), "triangle" (up to ``lr``
             at the middle epoch and down again) or "constant".
         warmup: epochs over which the step size grows linearly, step by step, to its scheduled value.
+        milestones: epochs after which schedule "step" reduces the step size.
         schedule_offset: epochs by which the step-size schedule is advanced at the start ("learning-rate rewinding").
         sam_rho: radius of adaptive sharpness-aware minimisation; 0 is off.
         amp: forward passes in bfloat16; weights and steps stay float32.
         decay: factor of schedules "step" and "drops".
         floor: step size at the end of schedule "smooth".
-        steps: the training ends after so many steps, in the middle of an epoch; None for whole epochs.
-        max_norm: gradients are scaled down to this length, over all weights; 0 leaves them.
-        clip_first: gradients are scaled down before those of weights that must not change are taken away, not after.
-        eval_mode: batch norm uses its running statistics and leaves them alone.
+        steps: number of steps after which the training ends, even within an epoch; None for whole epochs.
+        max_norm: length, over all weights, to which longer gradients are scaled down; 0 does not scale.
+        clip_first: scale gradients down before those of frozen weights are set to zero, instead of after it.
+        eval_mode: batch norm uses its running statistics and does not change them.
         ema_decay: share that a moving average of the weights keeps at every step; 0 keeps no average.
     """
 
@@ -60,14 +64,16 @@ class Recipe:
     ema_decay: float = 0.0
 
 
-FLAGS = {"milestones": "decreasing_lr", "decay": "lr_decay_rate"}  # flags whose names are not their attributes'
+FLAGS = {"milestones": "decreasing_lr", "decay": "lr_decay_rate"}  # attributes whose flags have other names
 
 
 def recipe(flags: Stepping, epochs: int, lr: float, **other: Any) -> Recipe:
-    """The recipe that a script's or a method's flags describe; constant step size where they name no schedule.
+    """The recipe that a script's or a method's flags describe; without a flag ``schedule``, the step size is constant.
 
     Args:
-        other: attributes that no flag gives.
+        flags: the flags.
+        epochs, lr: attributes of the recipe, whose flags have different names.
+        other: further attributes, which take the place of flags.
     """
     names = Recipe.__dataclass_fields__.keys() - {"epochs", "lr", "schedule_offset", "steps", "floor"}
     flag = {name: FLAGS.get(name, name) for name in names}
@@ -76,7 +82,13 @@ def recipe(flags: Stepping, epochs: int, lr: float, **other: Any) -> Recipe:
 
 
 class OptimizerSchedule:
-    """An optimiser, of its own unless one is given, and its step size over the epochs."""
+    """An optimiser and its step size over the epochs.
+
+    Args:
+        parameters: what a new optimiser updates.
+        recipe: optimiser, step size and schedule.
+        optimizer: None makes a new one.
+    """
 
     def __init__(self, parameters: list[nn.Parameter], recipe: Recipe, optimizer: torch.optim.Optimizer | None = None):
         self.recipe = recipe
@@ -85,9 +97,9 @@ class OptimizerSchedule:
         self.advance(recipe.schedule_offset)
 
     def advance(self, epochs: int) -> None:
-        """Go on to the step size of so many epochs later."""
+        """Advance the schedule by ``epochs`` epochs without a step of the optimiser."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that the optimiser takes no step is on purpose
+            warnings.simplefilter("ignore", UserWarning)  # torch warns as the optimiser took no step, which is intended
             for _ in range(epochs):
                 self.scheduler.step()
 
@@ -102,7 +114,7 @@ class OptimizerSchedule:
         return self.optimizer.param_groups[0]["lr"]
 
     def before_step(self, epoch: int, step: int, steps: int) -> None:
-        """Set the step size where it changes within an epoch of ``steps`` steps."""
+        """Set the step size of step ``step``, from 0, of ``steps`` in an epoch, if it changes within the epoch."""
         if epoch < self.recipe.warmup:
             self.set_lr(self.lr * min(1.0, (epoch * steps + step + 1) / (self.recipe.warmup * steps)))
         elif self.recipe.schedule == "smooth":
@@ -114,7 +126,7 @@ class OptimizerSchedule:
         self.scheduler.step()
 
     def set_lr(self, lr: float) -> None:
-        """Step by this from now on."""
+        """Set the step size of the next steps."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 
@@ -123,7 +135,7 @@ class OptimizerSchedule:
         return {"optimizer": self.optimizer.state_dict(), "scheduler": self.scheduler.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from ``state``, which another kind of device may have written."""
+        """Restore ``state``, which may come from another kind of device."""
         stored, own = state["optimizer"], self.optimizer.param_groups
         ways = [{key: group[key] for key in WAYS if key in group} for group in own]
         groups = [{**group, **way} for group, way in zip(stored["param_groups"], ways)]
@@ -131,12 +143,12 @@ class OptimizerSchedule:
         for parameter, moments in self.optimizer.state.items():
             for name, value in moments.items():
                 if value is not None and value.shape == parameter.shape and value.stride() != parameter.stride():
-                    moments[name] = torch.empty_like(parameter).copy_(value)  # one layout, as fused steps ask for
+                    moments[name] = torch.empty_like(parameter).copy_(value)  # fused steps need one layout for both
         self.scheduler.load_state_dict(state["scheduler"])
 
 
 def ordered_parameters(model: nn.Module, mask: Mask) -> list[nn.Parameter]:
-    """Parameters in the order in which the reference's files list them: a pruned weight behind its layer's bias."""
+    """Parameters in the order of the reference's optimiser states: a pruned weight follows its layer's bias."""
     ordered = []
     for layer, module in model.named_modules():
         own = list(module.named_parameters(recurse=False))
@@ -164,7 +176,7 @@ def _scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe) -> torch.optim.
 
 
 def _share(recipe: Recipe, epoch: float) -> float:
-    """Step size after ``epoch`` epochs as a share of ``recipe.lr``; an advanced schedule does not rise again."""
+    """Step size after ``epoch`` epochs as a share of ``recipe.lr``; beyond the last epoch it does not rise again."""
     if recipe.schedule == "constant" or epoch < recipe.warmup:
         return 1.0
     if recipe.schedule == "triangle":

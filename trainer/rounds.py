@@ -1,7 +1,7 @@
 """Rounds of training, pruning and rewinding, with a checkpoint after every epoch.
 
-Round 0 is dense. Each later round prunes a fraction of what is left, goes back to earlier weights
-and trains again: one such round is OMP, several are IMP (Frankle & Carbin 2019; Ma et al. 2021).
+Round 0 is dense. Each later round prunes a fraction of the remaining weights, rewinds to earlier weights and trains
+again. One such round is OMP, several are IMP (Frankle & Carbin 2019; Ma et al. 2021).
 """
 
 from __future__ import annotations
@@ -41,15 +41,17 @@ OUTPUTS = [
 
 @dataclass(frozen=True)
 class Plan:
-    """How to train and prune, and where to go back to.
+    """How to train, prune and rewind.
 
     Attributes:
-        recipe: of every round; later rounds run ahead by ``rewind_epoch`` in the schedule.
-        rounds: training rounds, the dense one included.
+        recipe: the recipe of every round; in later rounds the schedule is advanced by ``rewind_epoch``.
+        rounds: number of training rounds, the dense one included.
         rate: fraction of the remaining weights to prune before each round but the first.
-        target: "lt" initial weights, "pt" best dense weights, "rewind_lt" those after ``rewind_epoch``.
-        score: what is pruned first, a name of ``pruner.scores`` that needs no data.
-        seed: everything that training and random pruning draw is derived from it.
+        target: weights to rewind to: "lt" initial weights, "pt" best dense weights, "rewind_lt" those after
+            ``rewind_epoch`` epochs.
+        rewind_epoch: an epoch of round 0, see ``target`` and ``recipe``.
+        score: name of the pruning score in ``pruner.scores``, one that needs no data.
+        seed: seeds all random numbers of training and random pruning.
         label_smoothing: share of every label's weight that is spread over all classes.
         augmented_validation: choose the best epoch on cropped and flipped images, as the reference does.
     """
@@ -70,9 +72,10 @@ class Files:
     """The files of a training, by the reference's names.
 
     Attributes:
-        stamp: entries of every checkpoint besides the reference's; the training is known by its ``fingerprint``.
-        every: epochs from one checkpoint to the next; a round's last epoch has one in any case.
-        dense: where round 0's files are, if several trainings share that round; ``folder`` without it.
+        folder: the training's folder.
+        stamp: entries of every checkpoint besides the reference's; ``fingerprint`` identifies the training.
+        dense: folder of round 0's files, if several trainings share that round; None for ``folder``.
+        every: epochs from one checkpoint to the next; a round's last epoch always has one.
     """
 
     folder: Path
@@ -100,9 +103,12 @@ class Rounds:
     """Carries a model through a ``Plan``.
 
     Args:
-        model: freshly initialised, on its device; trained in place.
+        model: a new model on its device; trained in place.
+        plan: how to train, prune and rewind.
         sets: "train", "val" and "test".
-        mask: what is kept from the start, for a model that was pruned before training.
+        files: where checkpoints are written.
+        mask: boolean tensors by parameter name, True where a weight is kept, if the model was pruned before training;
+            None for a dense model.
     """
 
     def __init__(
@@ -124,7 +130,7 @@ class Rounds:
             self.at.rewind = checkpoints.pack(model, {})
 
     def resume(self, checkpoint: checkpoints.Checkpoint) -> None:
-        """Go on from a training checkpoint, ours or the reference's."""
+        """Go on from a training checkpoint of this project or of the reference."""
         stored = position.stored_position(checkpoint)
         best, result, rewind = stored["best_sa"], stored["result"], stored["init_weight"]
         self.at = Position(stored["state"], checkpoint.mask, best, result, rewind, stored["rounds"])
@@ -132,10 +138,10 @@ class Rounds:
         self._resumed, self._from = stored, checkpoint.path
 
     def begin(self, checkpoint: checkpoints.Checkpoint, best: Mapping[int, checkpoints.Checkpoint]) -> None:
-        """Go on from another run's checkpoint, and take its best epochs along.
+        """Go on from another run's checkpoint, and copy its best epochs to this run's folder.
 
         Args:
-            best: by round, for this run's folder; see ``trainer.best_epochs``.
+            best: checkpoints of the best epochs by round; see ``trainer.best_epochs``.
         """
         self.resume(checkpoint)
         for round_, each in best.items():
@@ -153,7 +159,7 @@ class Rounds:
 
     @property
     def _validates(self) -> bool:
-        """Whether there are images by which one epoch can be better than another."""
+        """Whether there are validation images, by which the best epoch can be chosen."""
         return len(self.sets["val"]) > 0
 
     def run(self) -> list[dict[str, Any]]:
@@ -257,7 +263,7 @@ class Rounds:
 
 
 def latest(files: Files, rounds: int, model: nn.Module) -> checkpoints.Checkpoint | None:
-    """The checkpoint from which this very run goes on, if an earlier start of it left one."""
+    """The last checkpoint that an earlier start of this run has left; None if there is none."""
     for round_ in reversed(range(rounds)):
         if files.last(round_).exists():
             checkpoint = checkpoints.read(files.last(round_), "checkpoint", model=model)

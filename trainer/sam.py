@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 
 class ASAM:
-    """Moves parameters uphill within a radius, and back to the bit.
+    """Moves parameters uphill within a radius, and then back to exactly the same values.
 
-    With gradient g the step is theta ** 2 * g * rho / || |theta| * g ||, over all parameters.
+    With gradient g the step is theta ** 2 * g * rho / || |theta| * g ||, with the norm over all parameters.
 
     Args:
-        parameters: those with a gradient are moved.
+        parameters: parameters of the model; those that have a gradient are moved.
         rho: the radius.
     Source: Kwon et al. 2021 (ASAM), equation 9 without its eta; Jia et al. 2023, released code (rho = 2).
     """
@@ -21,7 +21,7 @@ class ASAM:
         self._parameters: list[Tensor] = list(parameters)
         self._rho = rho
         self._before: list[Tensor] = []
-        # A GPU is told what to do for all of them at once; a CPU finds a single one still in its cache.
+        # On a GPU one launch serves all parameters. On a CPU a single one stays in the cache between operations.
         self._at_once = 1 if parameters[0].device.type == "cpu" else len(parameters)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What every script has settled before an image is read: inputs are checked, the run's identity is known."""
+"""The checked inputs and the identity of a run, known before an image is read."""
 
 from __future__ import annotations
 
@@ -28,17 +28,20 @@ class Setup:
     """A run before its data are read.
 
     Attributes:
-        script: "main_forget.py" for example.
-        label: names the run in its folder.
+        script: file name of the script, such as "main_forget.py".
+        label: name of the run in its folder.
         title: what is done, in words.
         outputs: glob patterns of the files that the run writes.
         config: everything that decides the run's numbers, as plain data.
+        network: the architecture.
+        unread: typed flags that nothing reads.
+        inherited: what was taken from checkpoints, a phrase each.
         temporary: names of files that only a killed run needs.
-        keep_files: leave files of unknown origin in the folder, to go on from them.
+        keep_files: keep files of unknown origin in the folder, to go on from them.
         parts: stages that other runs in the folder can share: fingerprint and outputs by label.
-        reader: what reads flags, for those that nothing reads.
-        remarks: what is said once more when the run is over.
-        save_outputs: leave ``outputs.npz``.
+        reader: what reads flags, in words, for remarks on unread ones.
+        remarks: lines to print when the run is over.
+        save_outputs: write ``outputs.npz``.
     """
 
     script: str
@@ -66,7 +69,7 @@ class Setup:
 
     @property
     def dataset(self) -> DatasetInfo:
-        """The data set that the model is of."""
+        """The data set that the model classifies."""
         return self.network.dataset
 
     @property
@@ -80,15 +83,15 @@ class Setup:
         return fingerprint(self.config)
 
     def result(self, **facts: Any) -> Result:
-        """The run's record, with these findings."""
+        """A ``Result`` of this run with further entries ``facts``."""
         return Result(label=self.label, script=self.script, config=self.config, device=str(self.device), **facts)
 
 
 def inputs(arguments: Arguments) -> tuple[torch.device, DatasetInfo]:
-    """The device and the data set of a run; nothing of the latter is read.
+    """The device and the data set of a run, whose images are not read.
 
     Raises:
-        UsageError: there is no such device, architecture or data set.
+        UsageError: there is no such device, architecture or data set, or the data set holds no images.
     """
     run, data = arguments.run, arguments.data
     device = resolve(run.device, run.gpu, run.deterministic, run.no_fast_cpu, run.tf32, run.compile)

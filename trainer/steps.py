@@ -1,4 +1,4 @@
-"""What an epoch is made of: a sequence of steps, each with a batch, an objective and an optimiser."""
+"""The steps of an epoch, each with a batch, an objective and an optimiser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trainer.recipe import OptimizerSchedule, Recipe
 from trainer.task import Batch, Objective
 from utils import parallel, seeds
 
-Trainable = Images | Chain | Paired | Marked  # what one pass goes over
+Trainable = Images | Chain | Paired | Marked  # sets that a pass can go over
 
 
 @dataclass(slots=True)
@@ -27,21 +27,21 @@ class Step:
     """One step of an epoch.
 
     Attributes:
-        batch: this process's part of it.
-        count: images of the whole batch, over all processes.
-        objective: what to descend on it.
-        schedule: the optimiser that steps; None for the training's.
-        position: number of the step within its pass, and steps of that pass.
-        group: the meter that counts it; an epoch's figures are those of the last group. None is not counted, nor does
-            the moving average of the weights follow it.
+        batch: this process's part of the batch.
+        count: number of images of the whole batch, over all processes.
+        objective: what to minimise on the batch.
+        schedule: the optimiser to use; None for the training's.
+        position: number of the step in its pass, from 0, and number of steps of that pass.
+        group: number of the meter that counts the step; an epoch's figures are those of the last group. A step of None
+            is not counted, and the moving average of the weights does not follow it.
         lr: step size; None for the schedule's.
-        l1: weight of the sum of all weights' absolute values, which is added to the objective's loss.
-        update_mask: weights whose gradients alone it uses; None for the training's.
-        moves: False leaves its gradients for the next step to add to its own.
-        after: called when it has been taken.
-        alike: whether the steps of its group in this epoch differ by their batches and step sizes alone.
-        resumable: whether a killed run can go on behind it.
-        limit: the flag that says how many images it takes at once, and its value.
+        l1: weight of the sum of the absolute values of all weights, which is added to the objective's loss.
+        update_mask: holds the weights that the step may not change; None for that of the training.
+        moves: False does not change the weights, but leaves the gradients for the next step to add to its own.
+        after: called after the step.
+        alike: whether the steps of this group in this epoch differ only by their batches and step sizes.
+        resumable: whether a killed run can go on after this step.
+        limit: the value and the name of the flag that sets how many images are computed at once.
     """
 
     batch: Batch
@@ -61,20 +61,24 @@ class Step:
 
 
 class Plan(ABC):
-    """The steps of every epoch of a training, and the optimisers that they use beside the training's own."""
+    """The steps of every epoch of a training.
+
+    Attributes:
+        schedules: optimisers that the steps use besides the training's own.
+    """
 
     schedules: Sequence[OptimizerSchedule] = ()
 
     @abstractmethod
     def count(self, epoch: int) -> int:
-        """Steps of an epoch, counted from 0."""
+        """Number of steps of epoch number ``epoch``, from 0."""
 
     @abstractmethod
     def steps(self, epoch: int, seed: int, start: int) -> Iterator[Step]:
         """The steps of an epoch from number ``start`` on; ``seed`` is the training's."""
 
     def state(self) -> dict[str, Any]:
-        """What a killed run needs to go on with, as plain values and tensors."""
+        """The state that a killed run needs to go on, as plain values and tensors."""
         return {"optimizers": [schedule.state() for schedule in self.schedules]}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -85,17 +89,18 @@ class Plan(ABC):
 
 @dataclass(frozen=True)
 class Pass:
-    """One walk over a set within every epoch.
+    """One pass over a set in every epoch.
 
     Attributes:
         images: the set, or a function from the epoch's number (from 0) to it.
-        objective: from the model and a batch to the loss to descend and the figures to log. What a batch's inputs
-            and targets are is up to the set.
-        recipe: of an optimiser of its own; None for the training's.
-        batch_size: None for the recipe's.
-        epochs: only the first so many epochs have it; None for all.
-        l1: from an epoch's number, from 0, to the weight of the sum of absolute weights beside the objective's loss.
-        after: called when a step has been taken, with the number of all steps of this pass before it.
+        objective: maps the model and a batch to the loss to minimise and the figures to log. The set determines what
+            the inputs and targets of a batch are.
+        recipe: the recipe of an optimiser of its own; None for the training's optimiser.
+        batch_size: None for that of the recipe.
+        epochs: number of first epochs that have this pass; None for all.
+        l1: maps the epoch's number (from 0) to the weight of the sum of the weights' absolute values, which is added to
+            the loss; None for 0.
+        after: called after each step, with the step's number among all of this pass, from 0.
     """
 
     images: Trainable | Callable[[int], Trainable]
@@ -119,12 +124,13 @@ _Part = tuple[int, Pass, int, Trainable, list[int]]  # a pass with its number, b
 
 
 class Passes(Plan):
-    """Epochs that go over one set after the other.
+    """Epochs that make one pass after the other.
 
     Args:
-        recipe: the training's, for passes that have none.
-        random: what losses draw from.
-        schedule_of: makes a further optimiser for a recipe.
+        passes: the passes.
+        recipe: the training's recipe, for passes that have none.
+        random: the generator that losses draw from.
+        schedule_of: makes an optimiser for a recipe.
     """
 
     def __init__(
@@ -159,7 +165,7 @@ class Passes(Plan):
                 yield replace(current, alike=True, after=after)
 
     def _parts(self, epoch: int) -> list[_Part]:
-        """The passes that the epoch has; made once, because sets may draw labels."""
+        """The passes of an epoch; they are made once per epoch, because sets may draw labels."""
         if self._epoch[0] != epoch:
             parts = []
             for number, each in enumerate(self._passes):

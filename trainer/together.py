@@ -1,7 +1,7 @@
-"""One step of several trainings at once: their networks compute as one (``models.stacked``), all else stays apart.
+"""One step of several trainings at once: their networks are computed as one (``models.stacked``), all else separately.
 
-Order, augmentation, losses, step sizes, masks, optimisers, logs and checkpoints are those of each training by itself,
-which runs in a lane (``utils.lanes``) and asks for its next step. Trainings that are not alike take their steps alone.
+Each training runs in a lane (``utils.lanes``) and asks for its next step. It keeps its own order, augmentation, losses,
+step sizes, masks, optimiser, log and checkpoints. Trainings that are not alike take their steps one by one.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ Request = tuple[Training, Step]
 
 
 class Together:
-    """Answers lanes whose trainings wait for their next steps; those that are alike take them as one.
+    """Takes the steps for which the trainings in lanes wait, those of trainings that are alike together.
 
     Args:
-        max_models: models in one step.
+        max_models: most models in one step.
     """
 
     def __init__(self, max_models: int):
@@ -44,9 +44,9 @@ class Together:
         self._unfit: set[Any] = set()  # signatures of models that cannot be stacked
 
     def __call__(self, waiting: Sequence[Lane]) -> None:
-        """Answer all lanes if they are alike; else those that are out of line, so that they catch up.
+        """Take the steps of all lanes if they are alike. Otherwise those with the largest batches wait for the others.
 
-        Out of line are all but those of the most images, so that these meet again after some had a smaller last batch.
+        Trainings whose epochs end with a smaller batch at different steps thus get in step with each other again.
         """
         active = {lane.request[0] for lane in waiting}
         self._keep(active.issuperset)
@@ -60,7 +60,7 @@ class Together:
                 self._answer(groups[kind][start : start + size])
 
     def _kind(self, training: Training, step: Step) -> Any:
-        """What steps that can be taken as one have in common, images first; None for one that is taken alone."""
+        """Key that steps share if they can be taken as one, beginning with the batch size; None to take it alone."""
         if training not in self._layers:
             self._layers[training] = _Layers(training.model)
         layers, inputs = self._layers[training], _inputs(step)
@@ -80,9 +80,10 @@ class Together:
                 lane.answer = functools.partial(_complete, training, step, *results[number])
 
     def _take(self, pairs: list[Request]) -> list[tuple[Tensor, Figures]] | None:
-        """Every training's loss and figures, and gradients in its model; None if they have to be taken alone."""
+        """Compute gradients of all trainings; returns loss and figures of each, or None to take the steps alone."""
         trainings = [training for training, _ in pairs]
-        part = any(set(trainings) < set(members) for members, _ in self._stacks)  # of a stack that comes back at once
+        # Part of a stack that will soon be complete again is not worth a new stack.
+        part = any(set(trainings) < set(members) for members, _ in self._stacks)
         stack = None if part else self._stack(trainings)
         if stack is None:
             return None
@@ -102,7 +103,7 @@ class Together:
         return None
 
     def _stack(self, trainings: list[Training]) -> Stack | None:
-        """These trainings' models as one network; None if there is no such network, which is said."""
+        """The models of these trainings as one network; None, with a note, if they cannot be stacked."""
         for members, stack in self._stacks:
             if members == trainings:
                 return stack
@@ -118,7 +119,7 @@ class Together:
         return stack
 
     def _keep(self, keeps: Callable[[list[Training]], bool]) -> None:
-        """Give up the stacks for whose trainings ``keeps`` is False."""
+        """Release the stacks for whose trainings ``keeps`` returns False."""
         for members, stack in self._stacks:
             if not keeps(members):
                 stack.release()
@@ -126,7 +127,7 @@ class Together:
 
 
 class _Layers:
-    """What is asked of a model's layers before every step."""
+    """What must be known of a model's layers before every step."""
 
     def __init__(self, model: nn.Module):
         self.signature = signature(model)
@@ -134,17 +135,17 @@ class _Layers:
 
     @property
     def modes(self) -> tuple[bool, ...]:
-        """Which layers train."""
+        """For each layer whether it is in train mode."""
         return tuple(layer.training for layer in self._all)
 
     @property
     def changed(self) -> bool:
-        """Whether a layer computes otherwise than its class does."""
+        """Whether a layer has hooks or a replaced ``forward``."""
         return any(layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer) for layer in self._all)
 
 
 def take(stack: Stack, pairs: Sequence[Request]) -> list[tuple[Tensor, Figures]]:
-    """Every training's loss, a scalar, and figures; the gradients are left in the models."""
+    """Compute gradients of all trainings at once, in their models; returns each one's loss, a scalar, and figures."""
     stack.begin()
     shared = _Outputs(stack, [_inputs(step) for _, step in pairs])
     first, step = pairs[0]
@@ -164,16 +165,16 @@ class _Outputs:
     """The outputs of all models of a stack on their own inputs, computed when the first of them is asked for.
 
     Args:
-        inputs: of every model one batch of images, or several.
+        inputs: for every model one or several batches of images.
     """
 
     def __init__(self, stack: Stack, inputs: Sequence[tuple[Tensor, ...]]):
         self._stack, self._inputs = stack, inputs
-        self._outputs: dict[int, list[Tensor]] = {}  # by number of the batch: what was not asked for yet, by model
+        self._outputs: dict[int, list[Tensor]] = {}  # outputs that were not asked for yet, by number of the batch
 
     @contextmanager
     def instead_of(self, model: nn.Module, number: int) -> Iterator[None]:
-        """Let model ``number`` give its part of the stack's outputs; on other inputs it computes by itself."""
+        """Context in which model ``number`` returns its part of the stack's outputs; other inputs it computes alone."""
 
         def forward(inputs: Tensor) -> Tensor:
             for batch, own in enumerate(self._inputs[number]):
@@ -189,11 +190,11 @@ class _Outputs:
             del vars(model)["forward"]
 
     def check(self) -> None:
-        """Make sure that every model asked for its outputs, because batch norm counted its images."""
+        """Make sure that every model asked for its outputs, since its batch norms have counted these images."""
         assert not any(self._outputs.values()), "models of one stack ask for the outputs on the same batches"
 
     def _is_first(self, batch: int, number: int) -> bool:
-        """Whether this model asks for the first time; the models ask in their order."""
+        """Whether this model asks for this batch for the first time; the models must ask in their order."""
         if batch not in self._outputs and number == 0:
             together = torch.stack([own[batch] for own in self._inputs])
             self._outputs[batch] = list(self._stack(together).unbind())
@@ -206,7 +207,7 @@ def _inputs(step: Step) -> tuple[Any, ...]:
 
 
 def _code(objective: Any) -> Any:
-    """What tells an objective from others, of which several trainings have one each."""
+    """The code of an objective, which is the same for the objectives that several trainings of one kind define."""
     while isinstance(objective, functools.partial):
         objective = objective.func
     return getattr(objective, "__code__", objective)

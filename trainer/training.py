@@ -39,9 +39,10 @@ class TrainingSetup(Setup):
     """A training before its data are read.
 
     Attributes:
+        train, prune: the flags of training and pruning.
         plain: train without augmentation.
-        checkpoint: to go on from, or None.
-        best: by round, the best epochs that the run takes along from beside it.
+        checkpoint: the checkpoint to go on from; None for new weights.
+        best: by round, best epochs beside the checkpoint that the run copies.
     """
 
     train: Train
@@ -52,7 +53,11 @@ class TrainingSetup(Setup):
 
 
 def set_up(arguments: TrainingArguments) -> TrainingSetup:
-    """Refuse what can be refused without reading data: device, data set, architecture, checkpoint."""
+    """Check device, data set, architecture and checkpoint without reading data.
+
+    Raises:
+        UsageError: one of them cannot be used.
+    """
     device, dataset = inputs(arguments)
     built, checkpoint = network.new(arguments.model, dataset, arguments.run), None
     best: dict[int, Checkpoint] = {}
@@ -82,7 +87,11 @@ def set_up(arguments: TrainingArguments) -> TrainingSetup:
 
 
 def read(setup: TrainingSetup) -> Problem:
-    """Load images and divide them; the model is new."""
+    """Read and divide the images, and make the new model.
+
+    Raises:
+        UsageError: images cannot be read or divided, or the checkpoint was trained on another split.
+    """
     data, base = load(setup)
     check_same_split(setup.checkpoint, base)
     if setup.checkpoint is not None:
@@ -96,7 +105,7 @@ def read(setup: TrainingSetup) -> Problem:
 
 
 def check_same_split(begin: Checkpoint | None, base: BaseSplit) -> None:
-    """Refuse to go on with a training on another split, where ``--split`` decided one of the two.
+    """Refuse to go on with a training on another split, if ``--split`` decided one of the two splits.
 
     Raises:
         UsageError: names both splits.
@@ -112,7 +121,7 @@ def check_same_split(begin: Checkpoint | None, base: BaseSplit) -> None:
 
 
 def plan_of(train: Train, prune: Prune | PruneAtStart, run: Run) -> Plan:
-    """The flags of training and pruning as a plan; a model that is pruned before training has one round."""
+    """The plan that the flags of training and pruning describe; pruning before training has one round."""
     each, augmented = recipe(train, train.epochs, train.lr), run.compat == "reference"
     if isinstance(prune, PruneAtStart):
         return Plan(each, 1, 0.0, "lt", 0, "magnitude", run.train_seed, augmented, train.label_smoothing)
@@ -122,7 +131,7 @@ def plan_of(train: Train, prune: Prune | PruneAtStart, run: Run) -> Plan:
 
 
 def facts(setup: TrainingSetup, problem: Problem) -> Result:
-    """What ``result.json`` holds however the run ends."""
+    """The entries of ``result.json`` that do not depend on how the run ends."""
     return setup.result(
         split={"digest": problem.base.digest, "seed": problem.base.seed, **problem.sizes},
         model={"arch": setup.arch, "parameters": parameters(problem.model)},
@@ -130,7 +139,7 @@ def facts(setup: TrainingSetup, problem: Problem) -> Result:
 
 
 def train(setup: TrainingSetup, problem: Problem, record: Result, place: Place) -> Result:
-    """Take the model through its plan, going on from a killed run."""
+    """Train and prune by the plan, going on from where a killed run was, and complete ``record``."""
     stamp = {"fingerprint": setup.fingerprint, **problem.stamp, "recipe": recipe_of(setup.script, setup)}
     files = Files(place.folder.path, stamp, every=setup.run.checkpoint_every)
     mask, prune = {}, setup.prune
@@ -144,12 +153,12 @@ def train(setup: TrainingSetup, problem: Problem, record: Result, place: Place) 
 
 
 def leave_outputs(setup: TrainingSetup, problem: Problem, place: Place, result: dict[str, Any]) -> None:
-    """Write what the models of every round say of all images: ``outputs.npz`` of the last, others by number.
+    """Write ``outputs.npz`` for the models of every round; files of all rounds but the last begin with their number.
 
-    Methods start from the best weights of a round or from those of its last epoch, so each has a file.
+    Methods start from the best weights of a round or from those of its last epoch, so both get a file.
 
     Raises:
-        UsageError: a model's file is gone, or another run's.
+        UsageError: a model's file is missing or belongs to another run.
     """
     folder, base, rounds = place.folder.home, problem.base, result["rounds"]
     forget = np.zeros(0, np.int64) if base.forget is None else base.forget
@@ -165,7 +174,14 @@ def leave_outputs(setup: TrainingSetup, problem: Problem, place: Place, result: 
 
 
 def prune_first(problem: Problem, score: str, rate: float, steps: int | None, seed: int, log: Log) -> Mask:
-    """The mask of the new model by a pruning score, at ``rate``; nothing is pruned at rate 0."""
+    """The mask of the new model after pruning by a score; empty at rate 0.
+
+    Args:
+        score: name of a pruning score.
+        rate: fraction of the weights to prune.
+        steps: number of exponential steps; None for the score's own.
+        seed: seeds the sample of images and the score.
+    """
     if rate == 0:
         return {}
     mask = pruner.prune(problem.model, score, rate, sample(problem.sets["train"], seed), steps=steps)
@@ -174,7 +190,7 @@ def prune_first(problem: Problem, score: str, rate: float, steps: int | None, se
 
 
 def sample(images: Images, seed: int) -> Sample:
-    """Unaugmented images of every class, drawn from ``seed``, for a pruning score to look at."""
+    """At most 25 unaugmented images of every class, drawn from ``seed``, for a pruning score."""
     order = torch.randperm(len(images), generator=seeds.generator(seed, "score sample"))
     labels = images.labels.cpu()[order]
     picked = torch.cat([order[labels == label][:SAMPLE_PER_CLASS] for label in labels.unique()])
@@ -191,13 +207,15 @@ def run_plan(
     mask: Mask | None = None,
     best: Mapping[int, Checkpoint] | None = None,
 ) -> tuple[list[dict[str, Any]], Mask]:
-    """Take the model through a plan, going on from a killed run, or else from ``begin``.
+    """Train and prune the problem's model by a plan, going on from where a killed run was, or else from ``begin``.
 
     Args:
-        mask: what is kept from the start.
-        best: by round, the best epochs that are taken along from ``begin``.
+        files: where checkpoints are written, and where those of a killed run are.
+        begin: another run's checkpoint to go on from; None for the model's own weights.
+        mask: boolean tensors by parameter name, True where a weight is kept from the start; None for a dense model.
+        best: best epochs of ``begin``'s training by round, to be copied.
     Returns:
-        One summary per round, and the mask of the last one; the model has the weights that it ended with.
+        One summary per round, and the mask of the last one; the model has the weights of the last epoch.
     """
     training = rounds.Rounds(problem.model, plan, problem.sets, files, log, mask)
     own = rounds.latest(files, plan.rounds, problem.model)
@@ -211,19 +229,19 @@ def run_plan(
 
 
 def recipe_of(script: str, setup: TrainingSetup) -> dict[str, Any]:
-    """How a model is trained but for its seeds, as plain data: a table may average models of equal recipes."""
+    """How a model is trained, without its seeds, as plain data; tables average models of equal recipes."""
     run = {key: value for key, value in setup.config["run"].items() if key not in SEEDS}
     begun = setup.checkpoint and setup.checkpoint.extra.get("recipe", "unknown")
     return {"script": script, **setup.config, "run": run, "checkpoint": begun}
 
 
 def parameters(model: torch.nn.Module) -> int:
-    """How many numbers a model learns."""
+    """Number of parameters of a model, counted one by one."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def preview(setup: TrainingSetup) -> dict[str, str]:
-    """What ``--dry_run`` says: what would be read, trained and pruned."""
+    """Lines of ``--dry_run`` by title: what would be read, trained and pruned."""
     once = isinstance(setup.prune, Prune) and setup.prune.pruning_times == 1
     return {
         "read": messages.data(setup.dataset),
@@ -236,7 +254,7 @@ def preview(setup: TrainingSetup) -> dict[str, str]:
 
 
 def header(setup: TrainingSetup, problem: Problem) -> dict[str, str]:
-    """What is trained, on what, with which numbers."""
+    """Lines of the header by title: model, data and settings."""
     data, run = problem.data, setup.run
     return {
         "data": f"{data.name}, {len(data.classes)} classes, {data.words}; {messages.sizes(problem.sizes)}",
@@ -271,7 +289,7 @@ def pruned_later(prune: Prune) -> str:
 
 
 def pruned_first(prune: PruneAtStart, checkpoint: Checkpoint | None) -> str:
-    """Pruning before training, in words; a checkpoint to go on from has its mask already."""
+    """Pruning before training, in words; a checkpoint to go on from is pruned already."""
     if checkpoint is not None:
         return f"training that goes on with {100 * pruner.density(checkpoint.mask):.2f} % of the prunable weights"
     if prune.rate == 0:
@@ -281,7 +299,7 @@ def pruned_first(prune: PruneAtStart, checkpoint: Checkpoint | None) -> str:
 
 
 def rewinding(prune: Prune | PruneAtStart) -> dict[str, str]:
-    """Where pruning goes back to, in words; nothing where it does not."""
+    """The weights to which pruning rewinds, in words, as a line by title; empty without rewinding."""
     if isinstance(prune, PruneAtStart) or prune.pruning_times == 1:
         return {}
     target = {

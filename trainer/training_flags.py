@@ -13,7 +13,7 @@ from utils.options import NO_IDENTITY, build, describe, file_option, option
 from utils.run_flags import Keep, Run
 from utils.words import source_of
 
-# What transformers train with unless told otherwise (Dosovitskiy et al. 2021; Liu et al. 2021).
+# Defaults for training transformers (Dosovitskiy et al. 2021; Liu et al. 2021).
 TRANSFORMER = {"optimizer": "adamw", "schedule": "cosine", "weight_decay": 0.05}
 MILESTONES = (91, 136)  # the reference's, of 182 epochs
 MEAN = "mean of the input's channels, on [0, 1], or imagenet; without it the data set's"
@@ -21,7 +21,7 @@ MEAN = "mean of the input's channels, on [0, 1], or imagenet; without it the dat
 
 @dataclass(frozen=True)
 class Stepping:
-    """How to take one step, whatever the steps add up to."""
+    """Flags of a single optimiser step, shared by everything that trains."""
 
     batch_size: int = option(256, "images per step", common=True, low=1, search=[64, 128, 256])
     optimizer: str = option("sgd", "how to step", choices=("sgd", "adam", "adamw"))
@@ -32,7 +32,7 @@ class Stepping:
 
 @dataclass(frozen=True)
 class Optimisation(Stepping):
-    """What pre-training and every iterative unlearning method share; epochs and step size are their own."""
+    """Flags that training and all iterative unlearning methods share; epochs and step size have flags of their own."""
 
     schedule: str = option(
         "step",
@@ -77,7 +77,7 @@ class Train(Optimisation):
 
 @dataclass(frozen=True)
 class TrainAlone(Train):
-    """Flags of training in a script that unlearns nothing; where both are done, ``--no_aug`` is the method's."""
+    """Flags of training in a script that does not unlearn; in the others ``--no_aug`` is a flag of the method."""
 
     no_aug: bool = option(False, "train without random crop and flip", identity="changed")
 
@@ -105,7 +105,7 @@ class Prune:
 
     @property
     def back_to(self) -> int | None:
-        """Epochs that the weights had been trained to which pruning goes back; None for the best dense ones."""
+        """The epoch to whose weights pruning rewinds, 0 for the initial weights; None for the best dense weights."""
         if self.prune_type == "pt":
             return None
         return self.rewind_epoch if self.prune_type == "rewind_lt" else 0
@@ -130,12 +130,12 @@ class Resume:
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What every script is told.
+    """The arguments that every script has.
 
     Attributes:
-        training: the field with the step-size schedule of which a person is told when it never falls.
-        unread: flags that were typed and nothing reads.
-        inherited: what checkpoints added to what was typed, a phrase each.
+        training: name of the field whose step-size schedule is checked, for the remark that it never falls.
+        unread: flags that were typed but that nothing reads.
+        inherited: values that were taken from checkpoints, a phrase each.
     """
 
     training: ClassVar[str] = "train"
@@ -148,18 +148,18 @@ class Arguments:
 
     @property
     def start(self) -> str | None:
-        """The file of the model that the run begins with; None for a new one."""
+        """The file of the model that the run starts from; None for a new model."""
         return getattr(getattr(self, "unlearn", None), "mask", None)
 
     def reading(self) -> str:
-        """What the run is about to read, for people who would otherwise wait in silence."""
+        """A line that says what the run is about to read, since reading can take long."""
         files = self.data.data is not None and not catalog.get(self.data.dataset).embedded
         place = f" from {self.data.data}" if files else ""
         model = f"a new {self.model.arch}" if self.start is None else f"{self.model.arch} from {self.start}"
         return f"reading {self.data.dataset}{place}, for {model}"
 
     def remarks(self) -> list[str]:
-        """What is said once more when the run is over: flags that nothing read, milestones never reached."""
+        """Lines to print when the run is over: flags that nothing reads, and milestones that are never reached."""
         remarks = [f"not read: {', '.join(self.unread)}"] if self.unread else []
         config = getattr(self, self.training)
         late, epochs = beyond(config), epochs_of(config) or 0
@@ -172,7 +172,7 @@ class Arguments:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingArguments(Arguments):
-    """What ``main_imp.py`` and ``main_synflow.py`` are told; which of them it is, ``prune`` says."""
+    """Arguments of ``main_imp.py``, whose ``prune`` is a ``Prune``, and of ``main_synflow.py``."""
 
     train: TrainAlone
     prune: Prune | PruneAtStart
@@ -180,20 +180,20 @@ class TrainingArguments(Arguments):
 
 
 def is_transformer(arch: str) -> bool:
-    """Whether an architecture's name is that of a transformer, which trains by ``TRANSFORMER``."""
+    """Whether an architecture's name is that of a transformer, which has the defaults ``TRANSFORMER``."""
     return any(word in arch.lower() for word in ("vit", "swin", "deit", "beit", "hf:"))
 
 
 def epochs_of(config: Any) -> float | None:
-    """The epochs of a training's or a method's flags; None if they have none."""
+    """The number of epochs in the flags of a training or a method; None if they have none."""
     names = ("epochs", "unlearn_epochs", "probe_epochs")
     return next((getattr(config, name) for name in names if hasattr(config, name)), None)
 
 
 def milestones(epochs: int) -> tuple[int, ...]:
-    """``MILESTONES`` scaled from 182 to so many epochs: a half and three quarters of them, apart and below ``epochs``.
+    """``MILESTONES`` scaled from 182 to ``epochs`` epochs: different epochs below ``epochs``, at 1/2 and 3/4.
 
-    Two epochs have room for one only, less for none: then they are ``MILESTONES``, which are not reached.
+    For two epochs there is only one. For fewer there is none, and ``MILESTONES`` are returned, which are not reached.
     """
     first = epochs // 2
     second = max(first + 1, (2 * MILESTONES[1] * epochs + 182) // 364)
@@ -210,7 +210,7 @@ def beyond(config: Any) -> tuple[int, ...]:
 
 
 def suited(config: type) -> dict[str, Any]:
-    """What suits transformers where it differs from the defaults; the warm-up of ``Train`` follows from its epochs."""
+    """Defaults for transformers, by flag, that differ from the defaults of ``config``; without ``Train``'s warm-up."""
     if issubclass(config, Train):
         return {**TRANSFORMER, "lr": 1e-3}
     defaults = vars(config())
@@ -219,7 +219,7 @@ def suited(config: type) -> dict[str, Any]:
         name: tuple(v / 100 for v in value) if isinstance(value, tuple) else value / 100
         for name, value in sizes.items()
     }
-    own = {"schedule"} if defaults.get("schedule") != "step" else set()  # a method keeps what it is about
+    own = {"schedule"} if defaults.get("schedule") != "step" else set()  # a method keeps a schedule of its own
     own |= set() if defaults.get("weight_decay") else {"weight_decay"}
     return {
         name: value
@@ -229,7 +229,7 @@ def suited(config: type) -> dict[str, Any]:
 
 
 def in_time(config: Any, typed: dict[str, Any]) -> Any:
-    """A training whose step size falls within its epochs, unless it was told when or does as the reference does."""
+    """``config`` with milestones scaled to its epochs, unless these were typed or ``--compat reference`` is set."""
     chosen = "decreasing_lr" in typed or typed.get("compat") == "reference" or config.decreasing_lr != MILESTONES
     epochs = int(epochs_of(config) or 0)
     if chosen or config.schedule != "step" or MILESTONES[-1] < epochs:
@@ -238,7 +238,7 @@ def in_time(config: Any, typed: dict[str, Any]) -> Any:
 
 
 def training(kind: type[Train], typed: dict[str, Any], model: Model) -> Any:
-    """Training flags, an instance of ``kind``; what was not typed suits the architecture."""
+    """Training flags, an instance of ``kind``, with defaults that suit the architecture."""
     fitting: dict[str, Any] = {"schedule": "cosine"} if model.imagenet_arch else {}
     if is_transformer(model.arch):
         fitting = {**suited(kind), "warmup": build(kind, typed).epochs // 20}
@@ -246,24 +246,25 @@ def training(kind: type[Train], typed: dict[str, Any], model: Model) -> Any:
 
 
 def check_rewind(prune: Prune, train: Train) -> None:
-    """Refuse to go back to an epoch that training does not reach."""
+    """Refuse to rewind to an epoch that training does not reach. Raises UsageError: names both flags."""
     if prune.pruning_times > 1 and prune.prune_type == "rewind_lt" and prune.rewind_epoch > train.epochs:
         raise UsageError(f"--rewind_epoch {prune.rewind_epoch}: must be at most --epochs {train.epochs}")
 
 
-# What is evidently meant by a flag that is not read: the other script's name for the same thing.
+# Flags that are evidently meant by a flag that is not read: other scripts' names for the same thing.
 COUNTERPARTS: dict[str, tuple[str, ...]] = {"epochs": ("unlearn_epochs", "probe_epochs")}
 COUNTERPARTS |= {"unlearn_epochs": ("epochs",), "unlearn_lr": ("lr",), "data_dir": ("data",)}
 COUNTERPARTS |= {"lr": ("unlearn_lr", "probe_lr"), "checkpoint": ("mask",), "mask": ("checkpoint",)}
 
 
 def check_counterpart(name: str, typed: dict[str, Any], read: Collection[str], reader: str) -> None:
-    """Refuse a flag that is not read while the one that is evidently meant is read and was not typed.
+    """Refuse an unread flag if another flag is evidently meant, which is read but was not typed.
 
     Args:
         name: a flag that was typed and is not read.
-        read: the flags that are.
-        reader: what reads them, for the error.
+        typed: values by name of the flags that were typed.
+        read: the flags that are read.
+        reader: what reads them, in words, for the error.
     Raises:
         UsageError: names the flag to type.
     """

@@ -1,4 +1,4 @@
-"""How much each weight of a diffusion model matters for the images that it draws: what Selective Amnesia protects."""
+"""Fisher information of a diffusion model's weights, by which Selective Amnesia protects them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from unlearn import curvature, saliency
 from unlearn.context import Context
 
 Tensors = dict[str, Tensor]
-AT_ONCE = 50  # times whose losses are held side by side
+AT_ONCE = 50  # diffusion times whose losses are computed at once
 
 
 def importance(model: nn.Module, images: Images, size: int, context: Context) -> Tensors:
-    """Fisher information of the images' losses at all times, by parameter name.
+    """Fisher information of the images' losses at all diffusion times, by parameter name.
 
-    It is the mean over images and times of single losses' squared gradients, times the number of times. With
-    ``--compat reference`` it is that of every image's loss summed over all times.
+    It is the mean over images and times of the squared gradients of single losses, multiplied by the number of times.
+    With ``--compat reference`` each image's loss is summed over all times first (``of_sums``).
 
     Args:
-        size: images read at once.
+        model: put into eval mode.
+        size: with ``--compat reference``, images read at once.
     """
     model.eval()
     if context.compat == "fixed":
@@ -58,9 +59,12 @@ def of_sums(
 
     Args:
         model: in eval mode.
-        batches: float images [B, C, H, W] in [0, 1] with classes int64 [B].
+        batches: float images [B, C, H, W] in [0, 1] with classes, int64 [B].
         task: a diffusion task.
-        draw: from one image at every time, as a batch [T, C, H, W], to its noise and which classes to keep, bool [T].
+        draw: maps one image, repeated for all T times in a batch [T, C, H, W], to its noise, of this shape, and to
+            where the class is kept as the condition, bool [T] or None for everywhere.
+    Returns:
+        Tensors by parameter name, in the parameters' shapes.
     Source: Heng and Soh 2023 (Selective Amnesia), section 4.1, and the code that SFR-on and SalUn take from it.
     """
     parameters, count = dict(model.named_parameters()), 0

@@ -1,4 +1,4 @@
-"""Training the last blocks of a model alone, anchored at the weights that they start from."""
+"""Train only the last blocks of a model, with a penalty on the distance from the weights that they start from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ def train(
     blocks: dict[str, nn.Module],
     eval_modules: Sequence[nn.Module] = (),
 ) -> None:
-    """Descend the loss plus ``config.anchor`` / 2 times the squared distance from the start, over ``blocks`` alone."""
+    """Minimise the loss on the retain set plus ``config.anchor`` / 2 times the squared distance from the start.
+
+    Args:
+        config: hyper-parameters of CF-k or EU-k.
+        blocks: modules by name whose own parameters train; all others are frozen.
+        eval_modules: modules that stay in eval mode.
+    """
     config = reference_drops(config, late=1) if context.compat == "reference" else config
     start = {name: model.get_parameter(name).detach().clone() for name in layers.parameter_names(blocks)}
 

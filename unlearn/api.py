@@ -1,6 +1,6 @@
-"""Unlearning and scoring from Python, with a model and data sets of the caller's own: see ``docs/api.md``.
+"""Unlearning and scoring from Python, with any model and data sets: see ``docs/api.md``.
 
-Nothing is written to disk, and what the caller hands over is left as it is, torch's random numbers included.
+Nothing is written to disk. The caller's model and data sets, and torch's random generators, are left unchanged.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from utils.run_flags import Run
 
 __all__ = ["Augment", "Data", "Unlearned", "run", "score"]
 
-FILES = ("rewind_pth", "rewind_epoch")  # settings of a command line alone: a caller loads weights into the model
+FILES = ("rewind_pth", "rewind_epoch")  # not settings in Python: a caller loads other weights into the model instead
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _in_python(function: Function) -> Function:
-    """Let errors name settings as they are typed in Python, without dashes."""
+    """Decorator that removes the dashes of flags from error messages, since settings have none in Python."""
 
     @functools.wraps(function)
     def called(*arguments: Any, **named: Any) -> Any:
@@ -58,21 +58,22 @@ def _in_python(function: Function) -> Function:
 
 
 class Data:
-    """The sets of an unlearning, read once into memory and put on the device.
+    """The sets of an unlearning run, read once into memory and put on the device.
 
     Args:
-        retain, forget: map-style data sets of pairs of an image and its class, with no image in common: PIL images or
-            uint8 tensors [C, H, W], whose pixels become [0, 1], or float tensors, which the model is given as they are.
-        test: images that never trained the model; scores need it, unlearning does not.
-        val: validation images, for methods that ask for them.
+        retain, forget: map-style data sets of pairs of an image and its class, with no image in common. Images are
+            PIL images or uint8 tensors [C, H, W], which are scaled to [0, 1], or float tensors [C, H, W], which the
+            model gets unchanged. Classes are whole numbers from 0.
+        test: images that the model was not trained on; needed for scores, not for unlearning.
+        val: validation images, for methods that read them.
         device: "auto" (a GPU if there is one), "cpu", "cuda:0", "mps".
-        augment: what training does to images of ``retain``, ``forget`` and ``val``, anew in every epoch; None for
-            nothing. A random transform of the caller's own is drawn once, when its image is read.
-        workers: processes that read.
+        augment: random augmentation of ``retain``, ``forget`` and ``val`` in training, drawn anew in every epoch; None
+            for none. A random transform in the data set itself is drawn only once, when the image is read.
+        workers: number of processes that read.
     Attributes:
-        sets: by name, on the device.
+        sets: image sets by name, on the device.
     Raises:
-        UsageError: no such device, or a set that is empty or of something else.
+        UsageError: no such device, an empty set, or samples of another kind.
     """
 
     @_in_python
@@ -110,19 +111,20 @@ def run(
 
     Args:
         method: a name that ``--unlearn`` takes, or one registered by the caller.
-        model: gives logits, float [N, classes], of the sets' images. Methods that train anew take its architecture and
-            begin its layers as PyTorch does.
-        mask: weights to hold at zero, True where one is kept, by parameter name; None for a dense model.
-        seed: everything that the method draws is derived from it.
+        model: maps images of the sets to logits, float [N, classes]. Methods that retrain use its architecture, with
+            layers initialised as PyTorch does.
+        data: the sets.
+        mask: boolean tensors by parameter name, False where a weight is held at zero; None for a dense model.
+        seed: seeds all random numbers of the method.
         task: what the model is trained for; None for classification.
         verbose: print a line for each epoch.
         settings: the method's own flags, as ``python main_forget.py --unlearn NAME --help`` lists them, with the same
-            defaults and checks, and ``preset``. ``saliency_mask`` may be a mask in place of a file's name.
+            defaults and checks, and ``preset``. ``saliency_mask`` may be a mask instead of a file's name.
     Returns:
-        The unlearned model on the data's device, in eval mode; the mask that it holds; and the method's active seconds.
+        The unlearned model on the data's device, in eval mode; its mask; and the method's active seconds.
     Raises:
         UsageError: one line that says what does not fit.
-        DivergedError: the loss or a weight left the finite numbers.
+        DivergedError: the loss or a weight is no longer finite.
     """
     registered, start = registry.get(method), _copy(model, data.device)
     if task is not None:
@@ -159,11 +161,12 @@ def score(model: nn.Module, data: Data, retrained: nn.Module | None = None) -> d
     """Score an unlearned classifier.
 
     Args:
-        model: left as it is.
-        retrained: trained without the forget set, to compare outputs with.
+        model: the unlearned classifier; not changed.
+        data: the sets.
+        retrained: a model trained without the forget set, to compare outputs with; None for no comparison.
     Returns:
-        UA, RA, TA and MIA-Efficacy, and the columns of ``docs/scores.md``, by name: fractions in [0, 1] but for
-        divergences in nats. What needs a test set, a retrained model or more images is left out without it.
+        UA, RA, TA and MIA-Efficacy, and the columns of ``docs/scores.md``, by name: fractions in [0, 1], divergences
+        in nats. Scores that lack a test set, a retrained model or enough images are left out.
     Raises:
         UsageError: one line that says what does not fit.
         DivergedError: an output is NaN or infinite.
@@ -187,7 +190,7 @@ def _device(name: str) -> torch.device:
 
 
 def _copy(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model on the device, in eval mode; the caller's is not touched."""
+    """A copy of the model on the device, in eval mode."""
     if not isinstance(model, nn.Module):
         raise UsageError(f"model: must be a torch.nn.Module, not {type(model).__name__}")
     return copy.deepcopy(model).to(device).eval()
@@ -195,7 +198,7 @@ def _copy(model: nn.Module, device: torch.device) -> nn.Module:
 
 @torch.no_grad()
 def _classes(model: nn.Module, data: Data, name: str) -> int:
-    """The number of classes, found by trying the model on an image; labels are checked against it."""
+    """The number of classes, found by running the model on an image; UsageError if a label is beyond it."""
     images, _ = next(data.sets["retain"].batches(1))
     try:
         logits = model(images)
@@ -214,7 +217,7 @@ def _classes(model: nn.Module, data: Data, name: str) -> int:
 
 
 def _check_sets(method: Method, data: Data) -> None:
-    """Refuse a method that reads what the data lack."""
+    """Refuse a method that needs validation images or pixels in [0, 1] if ``data`` has none."""
     if "val" in method.reads and "val" not in data.sets:
         raise UsageError(f"{method.name}: reads validation images; give Data(..., val=)")
     for name in ("retain", "forget") if method.pixels else ():
@@ -232,7 +235,7 @@ def _whole_classes(data: Data) -> tuple[int, ...]:
 
 
 def _checked_mask(mask: Mask, model: nn.Module, name: str, complete: bool = False) -> Mask:
-    """The mask in booleans.
+    """The mask with boolean tensors; UsageError if names or shapes are not those of parameters.
 
     Args:
         complete: whether it must name every parameter.
@@ -251,7 +254,7 @@ def _checked_mask(mask: Mask, model: nn.Module, name: str, complete: bool = Fals
 
 
 def _hyper_parameters(method: Method, settings: dict[str, Any]) -> Any:
-    """The method's configuration from Python values, by the checks of the command line."""
+    """The method's configuration from Python values, with the checks of the command line."""
     hints = typing.get_type_hints(method.config)
     known = [field.name for field in dataclasses.fields(method.config) if field.name not in FILES]
     preset, typed = settings.pop("preset", None), {}
@@ -274,7 +277,7 @@ def _as_typed(value: Any) -> str:
 
 @contextmanager
 def _own_random_numbers(device: torch.device) -> Iterator[None]:
-    """What is drawn inside leaves torch's generators as they were."""
+    """Context that restores torch's global random generators at its end."""
     gpus = list(range(torch.cuda.device_count())) if device.type == "cuda" else []
     before = torch.mps.get_rng_state() if device.type == "mps" else None
     with torch.random.fork_rng(devices=gpus):

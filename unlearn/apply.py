@@ -22,10 +22,14 @@ from utils.device import PeakMemory
 
 @dataclass(frozen=True)
 class Unlearned:
-    """The model after unlearning, its mask, and the method's active seconds (RTE; None if it was not run here).
+    """The result of unlearning.
 
-    Where adapters stay apart, the model is peft's, and the mask that of the frozen model in it. ``memory`` is by how
-    many bytes the method took more than before at its highest (``utils.device.PeakMemory``), if that is known.
+    Attributes:
+        model: the unlearned model; peft's model if adapters are stored separately.
+        mask: boolean tensors by parameter name, True where a weight is kept; that of the frozen model with adapters.
+        seconds: the method's active seconds (RTE); None if it was not run here.
+        memory: peak memory of the method in bytes, beyond what was in use before (``utils.device.PeakMemory``); None if
+            unknown.
     """
 
     model: nn.Module
@@ -37,17 +41,18 @@ class Unlearned:
 def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any, context: Context) -> Unlearned:
     """Run a method on a copy of ``model`` with the mask of ``context`` held.
 
-    With ``--saliency_threshold`` the weights that it may change are found first, on the forget set
-    whatever the method reads; that counts towards its time. With no epochs nothing is done:
-    a method that damages weights and then repairs them is not itself without the repair.
+    With ``--saliency_threshold`` the weights that may change are found first, on the forget set, whatever sets the
+    method reads; this counts towards its time. With 0 epochs the model is not changed at all, since a method that
+    damages weights and then repairs them makes no sense without the repair.
 
     Args:
-        model: where the method starts; left as it is.
-        sets: "retain", "forget" and "val"; the method sees those it declared.
+        model: the model that the method starts from; not changed.
+        sets: "retain", "forget" and "val"; the method sees those that it declared.
         config: an instance of ``method.config``.
+        context: mask, seed and whatever else the method is given.
     Raises:
         RunError: a pruned weight is not exactly zero afterwards.
-        DivergedError: the loss or a weight left the finite numbers.
+        DivergedError: the loss or a weight is no longer finite.
         LookupError: the method asked for a set that it did not declare.
         UsageError: the method cannot unlearn the context's task, or what it is to forget.
     """
@@ -62,7 +67,7 @@ def apply(method: Method, model: nn.Module, sets: dict[str, Images], config: Any
 
 
 def _plainly(method: Method, model: nn.Module, sets: dict[str, Images], config: Any, context: Context) -> Unlearned:
-    """Run it on the model's own weights."""
+    """Run a method on the model's own weights."""
     unlearned = copy.deepcopy(model)
     pruner.MaskEnforcer(unlearned, context.mask)
     _start_clock(context)
@@ -94,9 +99,9 @@ def _salient(model: nn.Module, forget: Images, config: Salient, context: Context
 def _with_adapters(
     plan: lora.Plan, method: Method, model: nn.Module, sets: dict[str, Images], config: Any, context: Context
 ) -> Unlearned:
-    """Run it on adapters: what was frozen must not have changed, then they are merged or kept.
+    """Run a method on adapters, check that frozen weights have not changed, and merge the adapters or keep them.
 
-    While the method runs it has no mask to hold, because the pruned weights are frozen at zero.
+    While the method runs there is no mask to hold, because the pruned weights are frozen at zero.
     """
     mask, copied = context.mask, copy.deepcopy(model)
     pruner.MaskEnforcer(copied, mask)
@@ -117,15 +122,15 @@ def _with_adapters(
 
 
 def _load_libraries(config: Any, context: Context) -> None:
-    """Import what a method imports when it first needs it, so that this is no part of its time (RTE) and its memory."""
+    """Import libraries that the method will need, so that this does not count towards its time (RTE) and memory."""
     if context.adapters is not None:
         importlib.import_module("peft")
     if hasattr(config, "unlearn_epochs") and not _idle(config):
-        importlib.import_module("torch._dynamo")  # by the first optimiser
+        importlib.import_module("torch._dynamo")  # the first optimiser would import it
 
 
 def _memory_of(config: Any) -> AbstractContextManager[None]:
-    """Where memory does not suffice, the flag that says how many images the method takes at once."""
+    """Context in which an error for lack of memory names the flag that sets how many images are computed at once."""
     field = next((name for name in ("batch_size", "fisher_batch_size") if hasattr(config, name)), None)
     return memory.steps(getattr(config, field), f"--{field}") if field else memory.steps(None)
 
@@ -135,5 +140,5 @@ def _start_clock(context: Context) -> None:
 
 
 def _idle(config: Any) -> bool:
-    """Whether a method that trains is told not to."""
+    """Whether a method that trains is told to take no steps."""
     return getattr(config, "unlearn_epochs", 1) <= 0 and getattr(config, "iterations", None) is None

@@ -20,7 +20,7 @@ TEMPERATURE = (0.1, 5.0, "log")
 
 @dataclass(frozen=True)
 class Benchmarked(Iterative):
-    """Flags of a method that trains on images as they are, at a constant step size unless told otherwise."""
+    """Flags of a method that by default trains without augmentation, at a constant step size."""
 
     schedule: str = changed(Iterative, "schedule", "constant")
     no_aug: bool = changed(
@@ -39,18 +39,21 @@ class Entry(Benchmarked):
 
 
 def benchmarked(name: str, **declared: Any) -> Callable:
-    """``registry.method`` for one whose defaults are Deep Unlearn's; of classifiers unless told otherwise."""
+    """``registry.method`` for a method whose defaults are Deep Unlearn's; by default it is for classification only."""
     return method(name, **({"presets": {"deepunlearn": {}} | presets.of(name), "tasks": {"classification"}} | declared))
 
 
 def challenge_entry(name: str, rank: int, **declared: Any) -> Callable:
-    """``benchmarked`` for the challenge's entry of that place."""
+    """``benchmarked`` for the entry that came ``rank``-th in the NeurIPS 2023 unlearning challenge."""
     source = f"an entry of the NeurIPS 2023 unlearning challenge; {PAPER}"
     return benchmarked(name, source=source, aliases=(f"kgltop{rank}",), **declared)
 
 
 def reference_drops(config: Benchmarked, late: int) -> Benchmarked:
-    """``config`` with the reference's drops for schedule "drops": ``late`` epochs after 50, 80, 90 %, rounded down."""
+    """``config`` with schedule "drops" as in the reference: drops ``late`` epochs after 50, 80 and 90 %, rounded down.
+
+    Another schedule is not changed.
+    """
     if config.schedule != "drops":
         return config
     after = tuple(config.unlearn_epochs * tenths // 10 + late for tenths in (5, 8, 9))

@@ -1,4 +1,4 @@
-"""What a method is handed besides the model: the sets it declared, and how to train on them."""
+"""What a method is given besides the model: the sets that it declared, and how to train on them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from utils import files, lanes, seeds
 from utils.device import synchronise
 from utils.log import Log
 
-SAVE_EVERY = 1000  # steps of a long epoch after which it is stored how far the run is
+SAVE_EVERY = 1000  # steps within an epoch after which the state of the run is stored
 
 
 class Sets:
@@ -52,14 +52,14 @@ class Sets:
 
 
 class Clock:
-    """Active seconds of a run on a device; stands still while paused, and goes on from an earlier part."""
+    """Measures the active seconds of a run on a device; it can be paused, and can go on from an earlier start."""
 
     def __init__(self, device: torch.device):
         self._device, self._before = device, 0.0
         self._since: float | None = None
 
     def start(self, elapsed: float = 0.0) -> None:
-        """Begin to count, on top of ``elapsed`` seconds."""
+        """Start the clock at ``elapsed`` seconds."""
         synchronise(self._device)
         self._before, self._since = elapsed, lanes.seconds()
 
@@ -73,7 +73,7 @@ class Clock:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Do not count what happens inside."""
+        """Context whose time is not counted."""
         counted = self.seconds
         self._since = None
         self._before = counted
@@ -87,8 +87,10 @@ class Progress:
     """The file from which a killed run of a method goes on.
 
     Args:
-        path: where it is; None keeps nothing.
-        fingerprint: a file of another run is ignored.
+        path: the file; None stores nothing.
+        fingerprint: identity of the run; a file of another run is ignored.
+    Attributes:
+        state: the content of the file; None if there is none of this run.
     """
 
     def __init__(self, path: Path | None = None, fingerprint: str = ""):
@@ -99,7 +101,7 @@ class Progress:
             self.state = state if state and state["fingerprint"] == fingerprint else None
 
     def save(self, **state: Any) -> None:
-        """Replace what is stored."""
+        """Replace the content of the file."""
         if self._path is not None:
             checkpoints.write_progress(self._path, {"fingerprint": self._fingerprint, **state})
 
@@ -114,9 +116,9 @@ class Fine:
     """The subclasses of a scenario that forgets some of them.
 
     Attributes:
-        labels: of all training images, int64 [N] on the CPU.
-        of: the class that each belongs to.
-        whole: those that are forgotten whole.
+        labels: subclasses of all training images, int64 [N] on the CPU.
+        of: for each subclass the class that it belongs to.
+        whole: the subclasses that are forgotten whole.
     """
 
     labels: Tensor
@@ -125,7 +127,7 @@ class Fine:
 
     @classmethod
     def of_split(cls, subclasses: Subclasses, whole: tuple[int, ...]) -> Fine | None:
-        """Those of a data set; None where none is forgotten whole."""
+        """The subclasses of a data set, of which ``whole`` are forgotten whole; None if ``whole`` is empty."""
         return cls(torch.from_numpy(subclasses.train), subclasses.superclass_of, whole) if whole else None
 
 
@@ -134,23 +136,29 @@ class Context:
     """Where and how a method runs.
 
     Attributes:
-        mask: weights to hold at zero; empty for a dense model. A method that prunes replaces it by a smaller one.
-        seed: everything the method draws is derived from it.
+        mask: boolean tensors by parameter name, False where a weight is held at zero; empty for a dense model. A method
+            that prunes replaces it by a smaller one.
+        device: the device of model and sets.
+        seed: seeds all random numbers of the method.
         compat: "fixed" or "reference".
         dataset, classes: name of the data set and its number of classes.
         scenario: what is forgotten, with its count resolved.
-        whole_classes: those that are forgotten whole.
-        subclasses: where some are forgotten whole by a scenario that names them; else None.
-        update_mask: weights that may change, True by parameter name; None for all. For ``Salient`` flags and SFR-on.
-        draws: where its random numbers come from; made from ``seed`` unless given.
-        adapters: what trains in place of the model's weights; None for these themselves.
-        frozen: entries of the model's state dict that do not change, and so are not stored after every epoch.
+        whole_classes: numbers of the classes that are forgotten whole.
+        log: prints lines.
+        progress: the file from which a killed run goes on.
+        update_mask: boolean tensors by parameter name, True where a weight may change; None for all. Set for flags of
+            ``Salient`` and for SFR-on.
+        draws: the source of random numbers; made from ``seed`` unless given.
+        adapters: the adapters that train instead of the model's weights; None to train the weights.
+        frozen: entries of the model's state dict that never change, and so are not stored after every epoch.
         task: what the model is trained for; classification unless given.
-        save_every: steps after which it is stored inside an epoch how far the run is.
-        checkpoint_every: epochs after which it is stored.
-        folder: where masks and Fisher information that a method finds are kept as files; None keeps none.
-        memory: plain values and tensors that a method needs again after a kill; stored with the weights after every
-            epoch of ``fit``, so what is put there before an epoch is there after it.
+        save_every: steps after which the state of the run is stored within an epoch.
+        checkpoint_every: epochs after which the state of the run is stored.
+        subclasses: set if the scenario names subclasses and forgets some whole; else None.
+        folder: where masks and Fisher information that a method finds are stored; None stores none.
+        memory: plain values and tensors that a method needs again after a kill. They are stored with the weights after
+            every epoch of ``fit``.
+        clock: measures the method's active seconds.
     """
 
     mask: Mask
@@ -185,12 +193,12 @@ class Context:
 
     @property
     def mask_seconds(self) -> float | None:
-        """Active seconds that finding a mask took; None where none was found."""
+        """Active seconds that finding a saliency mask took; None if none was found."""
         return self.memory.get("mask_seconds")
 
     @contextmanager
     def masking(self) -> Iterator[None]:
-        """Count what happens inside as the cost of a mask; only once, although a run that goes on does it again."""
+        """Context whose time counts as the cost of finding a mask; a resumed run that repeats it does not count it."""
         if self.mask_seconds is not None:
             with self.clock.paused():
                 yield
@@ -211,17 +219,19 @@ class Context:
     ) -> None:
         """Train ``model`` on ``images`` with the shared loop, going on from where a killed run was.
 
-        A method may call this several times; each call is a phase with an optimiser of its own. What
-        the method does before a phase is done again when a killed run goes on, and then replaced by stored weights.
-        Weights outside of ``update_mask`` do not change, or drift as ``config`` says.
+        A method may call this several times; each call is a phase with an optimiser of its own. A killed run that goes
+        on repeats what the method does before a phase, and then loads the stored weights. Weights outside of
+        ``update_mask`` do not change, or drift if ``config`` says so.
 
         Args:
-            images: what to train on, a function from an epoch's number, from 0, to it, or the passes of an epoch.
-            config: with ``unlearn_epochs``, ``unlearn_lr``, ``no_aug`` and the flags of ``Stepping``.
-            objective: what to descend where ``images`` are no passes; the task's mean loss without it.
-            before: called before every epoch with its number; may change weights and ``mask``, which is enforced next.
+            images: the set to train on, or a function from an epoch's number (from 0) to a set, or the passes of an
+                epoch.
+            config: hyper-parameters: ``unlearn_epochs``, ``unlearn_lr``, ``no_aug`` and the flags of ``Stepping``.
+            objective: what to minimise, if ``images`` are not passes; None for the task's mean loss.
+            before: called before every epoch with its number. It may change weights and ``mask``, which is enforced
+                afterwards.
             eval_modules: modules that stay in eval mode while training.
-            steps: end after so many steps in all instead of ``unlearn_epochs``.
+            steps: number of steps to take in all, instead of ``unlearn_epochs``; None for whole epochs.
         """
         passes = images if isinstance(images, Sequence) else [Pass(images, objective or self.task.mean)]
         if config.no_aug:
@@ -242,7 +252,7 @@ class Context:
         self.phase(training, training.passes(passes), prepare)
 
     def phase(self, training: Training, plan: Plan, before: Callable[[int], None] | None = None) -> None:
-        """Take ``training`` through the epochs of ``plan``, keeping what a killed run goes on from.
+        """Run ``training`` through the epochs of ``plan``, storing the state from which a killed run goes on.
 
         Args:
             before: called before every epoch with its number.
@@ -275,12 +285,12 @@ class Context:
 
     @property
     def whole(self) -> dict[int, int]:
-        """What is forgotten whole, classes or else subclasses, each with the class that it belongs to."""
+        """Classes or, if the scenario names these, subclasses that are forgotten whole, each mapped to its class."""
         fine = self.subclasses
         return {label: label for label in self.whole_classes} if fine is None else {n: fine.of[n] for n in fine.whole}
 
     def groups(self, images: Images) -> Tensor:
-        """What ``whole`` counts of every image of a part of the training set, int64 [M]: classes or subclasses."""
+        """Class or subclass, as the keys of ``whole``, of every image of a set of training images: int64 [M]."""
         fine = self.subclasses
         return images.labels if fine is None else fine.labels.to(images.device)[images.indices]
 
@@ -289,21 +299,21 @@ class Context:
         return self.task.losses(model, Batch(inputs, targets, random=self._random))[0]
 
     def climbed(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Every sample's loss that methods climb, float [B]."""
+        """Every sample's loss for gradient ascent, float [B]; see ``Task.climbed``."""
         return self.task.climbed(model, Batch(inputs, targets, random=self._random))[0]
 
     def scored(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Every sample's loss by which saliency judges weights, float [B]."""
+        """Every sample's loss whose gradients measure saliency, float [B]; see ``Task.scored``."""
         return self.task.scored(model, Batch(inputs, targets, random=self._random))
 
     def expected(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Iterator[tuple[Tensor | float, Tensor]]:
-        """Weights and mean losses over what the targets could be; see ``Task.expected``."""
+        """Pairs of weight and mean loss over possible targets, for Fisher information; see ``Task.expected``."""
         return self.task.expected(model, Batch(inputs, targets, random=self._random))
 
     def in_order(self, images: Images, size: int, no_aug: bool) -> Iterator:
-        """Batches in the set's own order for estimating curvature.
+        """Batches in the set's own order, for estimating curvature.
 
-        Plain images; with ``--compat reference`` augmented ones unless ``--no_aug`` was given.
+        Images are not augmented, except with ``--compat reference`` and without ``no_aug``.
         """
         if self.compat == "reference" and not no_aug:
             return images.augmented_in_order(size, seeds.derive(self.seed, "curvature"))

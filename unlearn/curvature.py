@@ -1,4 +1,4 @@
-"""Gradients over whole sets: the quantities that FF and IU are made of."""
+"""Gradients, squared gradients and products of gradients over whole sets, as FF, IU and other methods need them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainer.task import Batch, Classification
 from utils.device import free_memory
 
 Tensors = dict[str, Tensor]
-Losses = Callable[[nn.Module, Tensor, Tensor], Tensor]  # from a model, inputs and targets to every sample's loss [B]
+Losses = Callable[[nn.Module, Tensor, Tensor], Tensor]  # maps model, inputs and targets to every sample's loss [B]
 Expected = Callable[[nn.Module, Tensor, Tensor], Iterable[tuple[Tensor | float, Tensor]]]  # see ``Task.expected``
 
 
@@ -28,23 +28,24 @@ def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def by_belief(model: nn.Module, images: Tensor, labels: Tensor) -> Iterable[tuple[Tensor | float, Tensor]]:
-    """A classifier's mean loss for every class, weighted by its own belief."""
+    """Pairs for every class: the mean probability that the classifier gives it, and the mean loss for this class."""
     return Classification().expected(model, Batch(images, labels))
 
 
 def fisher_of_batches(
     model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], mask: Mask, expected: Expected = by_belief
 ) -> Tensors:
-    """Squared gradients of batch means, averaged over what the targets could be.
+    """Squared gradients of batch means, averaged over possible targets.
 
     With the weights w and mean losses l that ``expected`` gives for each of T batches b:
         h = 1/T sum_b sum_y w_by * (d/dtheta l_by) ** 2
-    For a classifier these are the classes, weighted by the model's own belief.
+    For a classifier y runs over the classes, weighted by the model's own mean probabilities.
 
     Args:
         model: in eval mode.
         batches: inputs and targets; gradients are of batch means, so the batch size matters.
-        mask: pruned weights get 0.
+        mask: boolean tensors by parameter name; pruned weights (False) get 0.
+        expected: maps model, inputs and targets to pairs of weight and mean loss, see ``Task.expected``.
     Returns:
         h by parameter name, in the parameter's shape.
     Source: Golatkar et al. 2020 (Fisher forgetting), as Jia et al. 2023 estimate it.
@@ -71,7 +72,7 @@ def summed_gradient(
 
 
 def gradient_of_means(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], names: list[str]) -> Tensors:
-    """Sum over batches of the gradient of the mean cross-entropy, of the parameters ``names``, in the model's mode."""
+    """Gradient of the summed mean cross-entropies of batches, for the parameters ``names``, in the model's mode."""
     return gradients(model, (cross_entropy(model, *batch).mean() for batch in batches), names)
 
 
@@ -85,10 +86,11 @@ def gradients(
     """Sum of the gradients of several losses by parameter name.
 
     Args:
-        losses: scalars; each is worked out when it is needed.
-        names: of the parameters; all without it.
-        change: what is done to every loss's gradients before they are added.
-        longest: before that they are scaled down to this length, over all parameters; 0 leaves them.
+        losses: scalars; an iterator computes each only when it is needed.
+        names: names of the parameters; None for all.
+        change: applied to the gradients of each loss before they are added; None for nothing.
+        longest: length over all parameters to which the gradients of each loss are scaled down before that, if they
+            are longer; 0 does not scale.
     """
     parameters = {name: p for name, p in model.named_parameters() if names is None or name in names}
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
@@ -103,13 +105,13 @@ def gradients(
 
 
 def images_at_once(model: nn.Module, image: Tensor, max_images: int, memory: int | None = None) -> int:
-    """How many images a forward pass may hold for its backward pass within ``memory`` bytes, 1 to ``max_images``.
+    """Batch size for which a forward pass keeps at most ``memory`` bytes for its backward pass, 1 to ``max_images``.
 
-    Found by counting what autograd keeps for one image, and for one more.
+    It is computed from what autograd keeps for one and for two images.
 
     Args:
         image: float [C, H, W], on the model's device.
-        memory: None for 1 GiB on the CPU, and a quarter of what is free on a GPU.
+        memory: bytes; None for 1 GiB on the CPU, and a quarter of the free memory on a GPU.
     """
     memory = memory or _quarter(image.device, 2**30)
     own = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
@@ -124,7 +126,7 @@ def images_at_once(model: nn.Module, image: Tensor, max_images: int, memory: int
             return tensor
 
         with cpu_arithmetic(model, tiles=0), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            output = model(torch.stack([image] * count)).sum()  # held until counted, so that no address is used twice
+            output = model(torch.stack([image] * count)).sum()  # kept while counting, so that no address is used twice
         del output
         return sum(sizes.values())
 
@@ -134,7 +136,7 @@ def images_at_once(model: nn.Module, image: Tensor, max_images: int, memory: int
 
 
 def _quarter(device: torch.device, otherwise: int) -> int:
-    """Bytes: a quarter of a GPU's free memory, or what is taken where there is no GPU."""
+    """Bytes: a quarter of a GPU's free memory, or ``otherwise`` on other devices."""
     free = free_memory(device)
     return otherwise if free is None else free // 4
 
@@ -145,8 +147,11 @@ def influence_step(
     """n_f / N times the mean gradient on the forget set minus that on the retain set: IU's step before any inverse.
 
     Args:
-        sets: with ``forget`` and ``retain``.
-        batches: from a set to its batches.
+        sets: has attributes ``forget`` and ``retain``.
+        batches: maps a set to its batches.
+        mask: boolean tensors by parameter name; pruned weights (False) get 0.
+    Returns:
+        Tensors by parameter name, in the parameters' shapes.
     """
     forget = summed_gradient(model, batches(sets.forget), mask)
     retain = summed_gradient(model, batches(sets.retain), mask)
@@ -158,7 +163,11 @@ def influence_step(
 def weighted_gradient(
     model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], weights: Tensor, mask: Mask
 ) -> Tensors:
-    """Sum over samples of ``weights[n]``, float [N] in the order of the batches, times the gradient of their loss."""
+    """Sum over samples of ``weights[n]``, [N] in the order of the batches, times the gradient of the cross-entropy.
+
+    Returns:
+        Tensors by parameter name; pruned weights get 0.
+    """
 
     def weighted() -> Iterator[Tensor]:
         start = 0
@@ -186,10 +195,10 @@ def mean_of_gradients(
 ) -> Tensors:
     """Mean over samples of ``change`` of the gradient of the sample's loss, by parameter name; pruned weights get 0.
 
-    On a GPU whose free memory does not hold the gradients of a batch side by side, it is taken in parts.
+    A batch is divided if a GPU's free memory cannot hold the gradients of all its samples.
 
     Args:
-        change: from gradients [B, *shape] to numbers of the same shape.
+        change: maps gradients [B, *shape] to numbers of this shape.
     """
     parameters = dict(model.named_parameters())
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
@@ -210,15 +219,17 @@ def gram(
     mask: Mask,
     memory: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Inner products of single samples' gradients with each other and with a direction.
+    """Inner products of the gradients of single samples' cross-entropies with each other and with a direction.
 
-    The gradients of all samples need not fit into memory: columns are taken in turns, with a pass
-    over the samples for each turn.
+    The gradients of all samples need not fit into memory: columns are computed in turns, with one pass over the samples
+    for each turn.
 
     Args:
         batches: starts a pass over the samples, in the same order every time.
-        memory: bytes that the gradients held at once may take; None for 2 GiB on the CPU, and a quarter of what is
-            free on a GPU.
+        direction: tensors by parameter name, in the parameters' shapes.
+        mask: boolean tensors by parameter name; pruned weights (False) count as 0.
+        memory: bytes of gradients to keep at once; None for 2 GiB on the CPU, and a quarter of the free memory on a
+            GPU.
     Returns:
         float64 [N, N] and [N], on the CPU.
     """
@@ -239,7 +250,7 @@ def gram(
 
 
 def _turns(parameters: dict[str, nn.Parameter], width: int) -> Iterator[tuple[dict[str, int], dict[str, int]]]:
-    """Cut all parameters, flattened, into turns of at most ``width`` numbers: first and last position by name."""
+    """Cut all parameters, flattened, into turns of at most ``width`` numbers: start and end positions by name."""
     start, stop, room = {}, {}, max(width, 1)
     for name, parameter in parameters.items():
         position = 0
@@ -257,7 +268,7 @@ def _turns(parameters: dict[str, nn.Parameter], width: int) -> Iterator[tuple[di
 def _per_sample(
     model: nn.Module, inputs: Tensor, targets: Tensor, names: list[str], losses: Losses = cross_entropy
 ) -> Tensors:
-    """Gradient of every sample's loss by the named parameters: [B, *shape] by name."""
+    """Gradients of every sample's loss with respect to the named parameters: [B, *shape] by name."""
     state = {name: p.detach() for name, p in model.named_parameters()} | dict(model.named_buffers())
     differentiated = {name: state.pop(name) for name in names}
 
@@ -274,7 +285,7 @@ def _per_sample(
 
 @contextmanager
 def plain_attention() -> Iterator[None]:
-    """Attention out of single operations: PyTorch's fused ones lack forward-mode derivatives and batching rules."""
+    """Context without PyTorch's fused attention, which lacks forward-mode derivatives and batching rules."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -285,7 +296,7 @@ def plain_attention() -> Iterator[None]:
 
 
 def first_samples(batches: Iterator[tuple[Tensor, Tensor]], count: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches that hold the first ``count`` samples; the last one is cut."""
+    """The batches that hold the first ``count`` samples; the last one is cut short."""
     for images, labels in batches:
         if count <= 0:
             return
@@ -299,5 +310,5 @@ def single(batches: Iterator[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tenso
 
 
 def masked(tensors: Tensors, mask: Mask) -> Tensors:
-    """Tensors by parameter name with 0 for pruned weights."""
+    """The tensors, by parameter name, with 0 for pruned weights."""
     return {name: t * mask[name].to(t) if name in mask else t for name, t in tensors.items()}

@@ -1,4 +1,4 @@
-"""Selective synaptic dampening: weights that matter more for the forget set than for all images are made smaller."""
+"""Selective synaptic dampening: make weights smaller that matter more for the forget set than for all images."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from unlearn.context import Context, Sets
 from unlearn.curvature import Tensors, gradients, mean_of_gradients
 from utils.errors import UsageError
 
-AT_ONCE = 32  # images whose gradients are held side by side
-FEW, MANY = 1e-4, 0.2  # shares of selected weights outside of which a run says so
+AT_ONCE = 32  # images whose gradients are computed at once
+FEW, MANY = 1e-4, 0.2  # the log remarks on a share of selected weights below or above these
 
-Losses = Callable[[nn.Module, Tensor, Tensor], Tensor]  # from a model, inputs and targets to every sample's loss [B]
-Change = Callable[[Tensor], Tensor]  # from gradients to as many numbers that are not negative
+Losses = Callable[[nn.Module, Tensor, Tensor], Tensor]  # maps model, inputs and targets to every sample's loss [B]
+Change = Callable[[Tensor], Tensor]  # maps gradients to non-negative numbers of the same shape
 
 
 def squared_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -30,7 +30,11 @@ def squared_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def measure(kind: str, context: Context) -> tuple[Losses, Change]:
-    """An importance is the mean of the change of the gradient of the losses; SSD's are the task's own."""
+    """The losses, and the function of their gradients, whose mean is the importance of a weight.
+
+    These are the task's losses and the square for ``kind`` "SSD", the squared length of the logits and the absolute
+    value for "LFSSD".
+    """
     return (context.losses, Tensor.square) if kind == "SSD" else (squared_norm, Tensor.abs)
 
 
@@ -45,7 +49,7 @@ def of_images(model: nn.Module, images: Images, losses: Losses, change: Change) 
 
 
 def of_batches(model: nn.Module, sets: Iterable[Images], size: int, losses: Losses, change: Change) -> Tensors:
-    """Mean over batches of ``change`` of the gradient of the batch's mean, by parameter name.
+    """Mean over batches of ``change`` of the gradient of the batch's mean loss, by parameter name.
 
     The sets follow one another without a break, so a batch may hold images of two of them.
 
@@ -57,7 +61,7 @@ def of_batches(model: nn.Module, sets: Iterable[Images], size: int, losses: Loss
 
 
 def _joined(parts: list[Iterator[tuple[Tensor, Tensor]]], size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of ``size`` images out of batches of any size; the last may be smaller."""
+    """Regroup batches into batches of ``size`` images; the last may be smaller."""
     batches = chain.from_iterable(parts)
     images, labels = next(batches)
     for more, targets in batches:
@@ -70,10 +74,10 @@ def _joined(parts: list[Iterator[tuple[Tensor, Tensor]]], size: int) -> Iterator
 
 
 def of_both(model: nn.Module, forget: Images, retain: Images, kind: str, context: Context) -> tuple[Tensors, Tensors]:
-    """Importances over the forget set, and over both sets together, from one pass over each.
+    """Importances by parameter name, over the forget set and over both sets together, from one pass over each.
 
     Args:
-        kind: "SSD" or "LFSSD".
+        kind: "SSD" or "LFSSD", see ``measure``.
     """
     losses, change = measure(kind, context)
     share = len(forget) / (len(forget) + len(retain))
@@ -84,12 +88,12 @@ def of_both(model: nn.Module, forget: Images, retain: Images, kind: str, context
 def dampen(model: nn.Module, forget: Tensors, everything: Tensors, alpha: float, dampening: float) -> int:
     """Multiply weights whose importance on the forget set exceeds ``alpha`` times that on all images.
 
-    The factor is min(1, dampening * everything / forget).
+    The factor is min(1, dampening * everything / forget). The model is changed in place.
 
     Args:
-        forget, everything: importances by parameter name, none negative.
+        forget, everything: importances by parameter name, in the parameters' shapes, at least 0.
     Returns:
-        How many weights were selected.
+        Number of weights that were selected.
     Source: Foster et al. 2024 (SSD), equations 4 and 5.
     """
     selected = 0
@@ -108,7 +112,9 @@ def adaptive_alpha(forget: Tensors, everything: Tensors, share: float) -> float:
     Ratios that are not finite are left out. The percentile interpolates linearly.
 
     Args:
-        share: images to forget, as a fraction of all.
+        share: number of images to forget as a fraction of all images.
+    Raises:
+        UsageError: no ratio is finite.
     Source: Schoepf et al. 2024 (Adaptive SSD).
     """
     ratios = torch.cat([(forget[name] / everything[name]).flatten() for name in forget])
@@ -123,12 +129,14 @@ def adaptive_alpha(forget: Tensors, everything: Tensors, share: float) -> float:
 
 
 def run(name: str, model: nn.Module, sets: Sets, config: Any, context: Context) -> None:
-    """Find both importances, choose the threshold unless ``config`` has an alpha, and dampen.
+    """Compute both importances, choose the threshold unless ``config`` has an alpha, and dampen.
 
     Args:
-        name: of the method, for the log.
+        name: name of the method, for the log.
+        config: hyper-parameters of SSD, LFSSD or ASSD.
     Raises:
-        UsageError: alpha is so large that nothing can be selected.
+        UsageError: alpha is so large that nothing can be selected, all importances are 0, or the file of importances
+            does not fit.
     """
     model.eval()
     count = len(sets.forget) + len(sets.retain)

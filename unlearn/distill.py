@@ -1,4 +1,4 @@
-"""Losses between two models' outputs, and the teachers that give the other ones."""
+"""Losses between the outputs of a teacher and a student."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ def divergence(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tens
     """KL(target || softmax(logits / T)), the mean over images, in nats.
 
     Args:
-        target: probabilities [B, C].
-        logits: [B, C]; gradients flow into these.
+        target: probabilities, float [B, C].
+        logits: float [B, C]; gradients flow into these.
+        temperature: T.
     """
     return F.kl_div(F.log_softmax(logits / temperature, dim=1), target, reduction="batchmean")
 
 
 def distillation(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Tensor:
-    """KL of the student's softened outputs from the teacher's, the mean over images, in nats; logits [B, C] both.
+    """KL(softmax(teacher / T) || softmax(student / T)), the mean over images, in nats, without Hinton's factor T ** 2.
 
-    Without Hinton's factor T ** 2.
+    Args:
+        teacher, student: logits, float [B, C].
+        temperature: T.
     """
     return divergence(F.softmax(teacher / temperature, dim=1), student, temperature)
 

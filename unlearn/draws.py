@@ -1,4 +1,4 @@
-"""Random numbers of unlearning methods, each named by what it is for."""
+"""Random numbers of unlearning methods, each drawn for a named purpose."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from utils.device import moved
 
 
 class Draws:
-    """Whatever a method draws, from one seed.
+    """All random numbers of a method, from one seed.
 
-    Every draw is named by its purpose (and the parameter's name, where there is one), never by what was drawn
-    before, so a resumed run repeats an undisturbed one. Tensors are drawn on the CPU, so every device gets the same.
+    A draw depends on its purpose (and on the parameter's name, if there is one), never on earlier draws, so a resumed
+    run repeats an undisturbed one. Tensors are drawn on the CPU, so every device gets the same numbers.
 
     Args:
-        seed: of the run.
+        seed: the run's seed.
     """
 
     def __init__(self, seed: int):
@@ -46,19 +46,19 @@ class Draws:
         return torch.rand(like.shape, generator=self._generator(*purpose, name)).to(like)
 
     def labels(self, labels: Tensor, classes: int, *purpose: object) -> Tensor:
-        """A random class for each of ``labels``, int64 [N]; it may be the true one."""
+        """A random class for each of ``labels``, int64 [N]; it may be the label itself."""
         return Classification(classes).wrong_targets(labels, seeds.derive(self._seed, *purpose), exclude_true=False)
 
     def order(self, count: int, *purpose: object) -> Tensor:
-        """A random order of ``count`` things, int64 [count] on the CPU."""
+        """A random permutation of the numbers below ``count``, int64 [count] on the CPU."""
         return torch.randperm(count, generator=self._generator(*purpose))
 
     def pick(self, names: list[str], count: int, *purpose: object) -> list[str]:
-        """``count`` of ``names``, or all if there are fewer, without repetition, in their own order."""
+        """``count`` of ``names``, drawn without repetition, in the order of ``names``; all if there are fewer."""
         return [names[position] for position in sorted(self.order(len(names), *purpose)[:count].tolist())]
 
     def network(self, model: nn.Module, *purpose: object) -> nn.Module:
-        """A network of the same architecture that was never trained."""
+        """A network of the model's architecture with new weights, on the model's device."""
         fresh = lora.without(copy.deepcopy(model).cpu())
         renew(fresh, seeds.derive(self._seed, *purpose))
         return fresh.to(next(model.parameters()).device)

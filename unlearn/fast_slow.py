@@ -1,4 +1,4 @@
-"""Forget fast, repair slowly: what SFR-on does with one step up the forget loss and several down the retain loss."""
+"""SFR-on's steps: one step of ascent on the forget loss, then several of descent on the retain loss."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from unlearn import saliency
 from unlearn.context import Context, Sets
 from utils import parallel, seeds
 
-SMALLEST_LOSS = 1e-6  # an image with no loss at all would take all of the weight
+SMALLEST_LOSS = 1e-6  # an image with a loss of 0 would otherwise get all of the weight
 DECAYS: dict[str, Callable[[float], float]] = {
     "linear": lambda done: 1 - done,
     "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
@@ -32,18 +32,22 @@ DECAYS: dict[str, Callable[[float], float]] = {
 
 
 class Ascent:
-    """The loss that forgetting climbs, each image weighted by how little it is forgotten yet.
+    """The loss of the forget set for gradient ascent, in which images that are not forgotten yet weigh more.
 
     With losses l_i of the n forget images, the loss of a batch is the mean of w_i * l_i over it, where
         w_i = n * l_i ** -power / sum over all forget images j of l_j ** -power
     is a constant. The sum uses every image's loss when it was last seen, and at first that of the
-    starting weights. With ``over`` "batch" it runs over the batch alone, and n counts the batch's images.
+    starting weights. With ``over`` "batch" the sum runs over the batch only, and n is the batch's number of images.
 
     Args:
+        model: the model at its starting weights.
+        forget: the forget set.
         power: 0 weights all images equally.
         over: "set" or "batch".
-        teach: whether it goes down the loss of wrong targets in place of up the loss.
-        size: images per batch in which the first losses are found.
+        size: images per batch when the first losses are computed.
+        teach: minimise the loss of wrong targets, instead of maximising that of the true ones.
+    Attributes:
+        images: the forget set, with positions in it as labels.
     Source: Huang et al. 2024 (SFR-on), adaptive coefficients; "batch" is their code's.
     """
 
@@ -57,7 +61,7 @@ class Ascent:
         size: int,
         teach: bool = False,
     ):
-        self.images = forget.relabelled(torch.arange(len(forget), device=forget.device))  # labels tell the positions
+        self.images = forget.relabelled(torch.arange(len(forget), device=forget.device))  # labels are positions
         self._task, self._targets, self._power, self._seen = context.task, forget.labels, power, None
         self._teach = teach
         if teach:
@@ -69,7 +73,7 @@ class Ascent:
                 self._seen = torch.cat([context.climbed(model, *batch) for batch in forget.batches(size)])
 
     def state(self) -> dict[str, Any]:
-        """The losses as they were last seen, float32 [n] or None."""
+        """``seen``: every image's loss when it was last seen, float32 [n]; None if losses are not kept."""
         return {"seen": self._seen}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -77,7 +81,7 @@ class Ascent:
         self._seen = state["seen"] if state["seen"] is None else state["seen"].to(self._targets.device)
 
     def objective(self, strength: float, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
-        """To descend: minus ``strength`` times the weighted loss of images whose targets are their positions."""
+        """The loss to minimise: minus ``strength`` times the weighted loss; the batch's targets are positions."""
         given = replace(batch, targets=self._targets[batch.targets])
         if self._teach:
             losses, figures = self._task.taught(model, given)
@@ -86,7 +90,12 @@ class Ascent:
         return -strength * (self.weights(losses.detach(), batch.targets) * losses).mean(), figures
 
     def weights(self, losses: Tensor, positions: Tensor) -> Tensor:
-        """w_i of a batch whose losses, float [B], are known now; the present process's part of it."""
+        """The weights w_i, float [B], of this process's part of a batch.
+
+        Args:
+            losses: present losses of the images, float [B].
+            positions: positions of the images in the forget set, int64 [B].
+        """
         if not self._power:
             return torch.ones_like(losses)
         if self._seen is None:
@@ -104,25 +113,26 @@ class Ascent:
 
 
 def ascent(model: nn.Module, forget: Images, config: Any, context: Context) -> Ascent:
-    """What SFR-on's flags say of forgetting."""
+    """The ``Ascent`` that SFR-on's flags describe."""
     over = "batch" if context.compat == "reference" else "set"
     power = config.adaptive_power if config.unlearn_loss in (None, "adaga") and not config.no_adaptive else 0.0
     return Ascent(model, context, forget, power, over, config.batch_size, config.unlearn_loss == "rl")
 
 
 class FastSlow(Plan):
-    """Alternates one masked step up the forget loss with ``forget_freq`` steps down the retain loss.
+    """Rounds of one masked ascent step on the forget loss and ``forget_freq`` descent steps on the retain loss.
 
-    Such a round starts at weights t and ends at weights r; it leaves t + slow_rate * (r - t). With
-    ``no_fast_slow`` both gradients are added and stepped along at once. With ``--compat reference``
-    both kinds of step share one optimiser's momentum, weight decay acts on both, and the slow
-    update comes after every retain step instead of every round.
+    A round that starts at weights t and ends at weights r leaves t + slow_rate * (r - t). With ``no_fast_slow`` both
+    gradients are added up for a single step. With ``--compat reference`` both kinds of step share the momentum of one
+    optimiser, weight decay acts on both, and the slow update comes after every retain step instead of every round.
 
     Args:
-        update_mask: weights that the step up may change; None for all.
+        ascent: the loss of the forget set.
+        retain: the retain set.
+        update_mask: boolean tensors by parameter name, True where the ascent step may change a weight; None for all.
         config: the flags of SFR-on.
     Attributes:
-        training: runs this plan.
+        training: the training that runs this plan.
     """
 
     def __init__(
@@ -168,7 +178,10 @@ class FastSlow(Plan):
             yield (self._climb if upward else self._repair)(iteration, epoch, *next(forget if upward else retain))
 
     def _order(self, epoch: int) -> list[tuple[int, bool]]:
-        """Iterations of an epoch, each with whether its step climbs; every ``forget_freq``-th has one of both kinds."""
+        """The steps of an epoch: pairs of the iteration and whether it is ascent.
+
+        Every iteration has a descent step, and every ``forget_freq``-th an ascent step before it.
+        """
         iterations = range(epoch * self.per_epoch, min((epoch + 1) * self.per_epoch, self.iterations))
         both, down = (True, False), (False,)
         return [(i, upward) for i in iterations for upward in (down if i % self.config.forget_freq else both)]
@@ -178,7 +191,7 @@ class FastSlow(Plan):
         return self.config.unlearn_lr * (DECAYS["cosine"](iteration / self.iterations) if falls else 1.0)
 
     def _climb(self, iteration: int, epoch: int, images: Tensor, positions: Tensor, count: int) -> Step:
-        """The step up the forget loss; without fast and slow steps it leaves its gradients to the next one."""
+        """The ascent step on the forget loss; with ``no_fast_slow`` it leaves its gradients to the next step."""
         strength = self.config.forget_alpha * self.decay(iteration / self.iterations)
         batch = Batch(images, positions, epoch, self.training.random)
         objective = partial(self.ascent.objective, strength)
@@ -187,7 +200,7 @@ class FastSlow(Plan):
         return step
 
     def _repair(self, iteration: int, epoch: int, images: Tensor, targets: Tensor, count: int) -> Step:
-        """The step down the retain loss; at the end of a round it takes the weights part of the way back."""
+        """A descent step on the retain loss; the last one of a round is followed by the slow update."""
         last = (iteration + 1) % self.per_update == 0 or iteration + 1 == self.iterations
         batch = Batch(images, targets, epoch, self.training.random)
         after = self._go_back if self._slow and last else None
@@ -195,7 +208,7 @@ class FastSlow(Plan):
         return Step(batch, count, self._retained, lr=lr, after=after, resumable=resumable)
 
     def _retained(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:
-        """The loss that the step down descends."""
+        """The loss of the descent step."""
         loss, figures = self.task.mean(model, batch)
         return (loss if self.config.remain_alpha == 1 else self.config.remain_alpha * loss), figures
 
@@ -206,7 +219,11 @@ class FastSlow(Plan):
 
 
 def fisher_mask(model: nn.Module, sets: Sets, config: Any, context: Context) -> Mask:
-    """Weights whose Fisher information on the forget set is at least ``fisher_ratio`` times that on the retain set."""
+    """A mask of the weights whose Fisher information on the forget set is large compared with that on the retain set.
+
+    Returns:
+        Boolean tensors by parameter name, True where the ratio is at least ``config.fisher_ratio``.
+    """
 
     def find() -> Mask:
         ratio = saliency.fisher_ratio(model, sets.forget, sets.retain, config.batch_size, config.no_aug, context)

@@ -1,4 +1,4 @@
-"""The noise of Fisher forgetting: which weights it centres elsewhere and how far it spreads them."""
+"""Mean and variance of the noise of Fisher forgetting."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from trainer.task import Classification
 from unlearn.context import Context
 from unlearn.layers import parameter_names
 
-# Whole classes that the reference recognises by their number of images.
+# Sizes of whole classes, by which the reference recognises that a class is forgotten whole.
 REFERENCE_CLASS_SIZES = {"cifar10": 4500, "cifar100": 450}
 
 
 def wiped_rows(context: Context) -> list[int]:
-    """The head's rows that are set to zero: wholly forgotten classes.
+    """Rows of the head that are set to zero: those of classes that are forgotten whole.
 
-    ``--compat reference`` goes by the number of images alone, and so wipes the last class (-1)
-    when that number of images is drawn from all classes.
+    ``--compat reference`` tells whole classes by the number of images only. So it wipes the last class (-1) if as many
+    images are drawn from all classes.
     """
     if context.compat == "fixed":
         return list(context.whole_classes)
@@ -34,11 +34,16 @@ def noise(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Mean and variance of the new weights, by parameter name, before anything is drawn.
 
-    The variance is ``alpha / curvature``, capped at ``alpha * 1e3`` (head: ``1e2``), averaged over
-    the inputs of each output, times ten for the head and for vectors. ``rows`` of the head get
-    mean 0 and variance 1e-3. Pruned weights are left out of the average; with ``--compat reference``
-    they enter it at the cap, and every tensor with as many rows as classes is taken for the head's.
+    The variance is ``alpha / curvature``, capped at ``alpha * 1e3`` (head: ``alpha * 1e2``), averaged over the inputs
+    of each output, and multiplied by ten for the head and for vectors. ``rows`` of the head get mean 0 and variance
+    1e-3. Pruned weights are left out of the average. With ``--compat reference`` they enter it with the cap, and every
+    tensor with as many rows as classes is taken for one of the head.
 
+    Args:
+        curvature: tensors by parameter name, in the parameters' shapes.
+        rows: rows of the head, see ``wiped_rows``.
+    Returns:
+        Mean and variance, in the parameters' shapes.
     Source: Jia et al. 2023, released code; Golatkar et al. 2020, section 6.
     """
     mean, variance, heads = {}, {}, head_parameters(model, context, context.compat)
@@ -59,9 +64,9 @@ def noise(
 
 
 def head_parameters(model: nn.Module, context: Context, compat: str) -> set[str]:
-    """Full names of a classifier's last weight and bias; with ``compat`` "reference", of all with a row per class.
+    """Full names of the head's weight and bias; with ``compat`` "reference", of all tensors with a row per class.
 
-    Other tasks have no layer with a row for each target.
+    Empty for tasks other than classification, which have no layer with a row for each target.
     """
     if not isinstance(context.task, Classification):
         return set()

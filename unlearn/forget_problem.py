@@ -1,4 +1,4 @@
-"""What an unlearning works on: the sets to retain and to forget, and a model that was trained on these very images."""
+"""Data, sets and model of an unlearning run, checked to be those that the model was trained on."""
 
 from __future__ import annotations
 
@@ -23,18 +23,27 @@ from utils.log import Log
 
 @dataclass(frozen=True, kw_only=True)
 class ForgetProblem(Problem):
-    """Data, split, image sets "retain", "forget", "val" and "test", and the model before unlearning with its mask."""
+    """Data, split, image sets "retain", "forget", "val" and "test", and the model before unlearning with its mask.
+
+    Attributes:
+        split: the retain, forget, validation and test images.
+        mask: boolean tensors by parameter name, True where a weight is kept; empty for a dense model.
+    """
 
     split: Split
     mask: pruner.Mask
 
     def write_split(self, folder: Path) -> None:
-        """Leave ``split.npz``: the indices of the sets."""
+        """Write ``split.npz``, the indices of the sets, to ``folder``."""
         split_file.write(folder, vars(self.split), self.split.digest)
 
 
 def read(setup: ForgetSetup) -> ForgetProblem:
-    """Load images, divide them, check them against the checkpoints' splits, and build the model."""
+    """Read and divide the images, compare the split with those of the checkpoints, and build the model.
+
+    Raises:
+        UsageError: images cannot be read or divided, or a checkpoint belongs to another split.
+    """
     data, base = load(setup)
     split = divide(setup, data, base, setup.scenario)
     check_split(setup.checkpoint, base, setup.allow_mismatch)
@@ -42,13 +51,13 @@ def read(setup: ForgetSetup) -> ForgetProblem:
     sets = views(setup, data).divided(split)
     model = setup.network.model(data, setup.weights).to(setup.device)
     marks = {**stamp(setup, base), "unlearn": setup.method.name, "forget_digest": split.digest}
-    if not setup.method.fresh:  # the training that a later run asks for is that of the model to unlearn
+    if not setup.method.fresh:  # the unlearned model's training is that of the model to unlearn
         marks["origin"] = {**marks["origin"], "train_seed": setup.seeds["train"]}
     return ForgetProblem(data=data, base=base, sets=sets, model=model, stamp=marks, split=split, mask=setup.mask)
 
 
 def divide(setup: UnlearnSetup, data: Dataset, base: BaseSplit, scenario: Scenario) -> Split:
-    """Who is retained and who is forgotten."""
+    """The split into retain, forget, validation and test images; see ``split.split_for_unlearning``."""
     labels = data.train_labels, data.test_labels
     return split_for_unlearning(*labels, base, scenario, setup.run.seed, data.subclasses)
 
@@ -62,12 +71,12 @@ def context(
     log: Log,
     progress: Progress | None = None,
 ) -> Context:
-    """What the method is handed besides model and sets.
+    """The ``Context`` of a method.
 
     Args:
-        mask: weights to hold at zero.
-        split: says which classes are forgotten whole; None where none are.
-        progress: the file from which a killed run goes on.
+        mask: boolean tensors by parameter name, False where a weight is held at zero.
+        split: its classes and subclasses that are forgotten whole are used; None if there are none.
+        progress: the file from which a killed run goes on; None for none.
     """
     run, adapters = setup.run, getattr(setup, "adapters", None)
     whole = () if split is None else split.whole_classes
@@ -78,10 +87,11 @@ def context(
 
 
 def check_split(checkpoint: Checkpoint | None, base: BaseSplit, allowed: bool) -> None:
-    """Refuse a model that was trained on other images than this run takes for its training set.
+    """Refuse a model that was trained on other images than this run's training set.
 
     Args:
-        allowed: go on all the same.
+        checkpoint: the model to unlearn; None for a new one.
+        allowed: accept such a model.
     Raises:
         UsageError: names both splits and how to choose the model's.
     """
@@ -103,7 +113,7 @@ def _seed(seed: int | None) -> str:
 
 
 def _way(checkpoint: Checkpoint, base: BaseSplit) -> str:
-    """What chooses the model's split, in words."""
+    """The flag that would choose the split of the model's training, in words, for the error."""
     seed, known = checkpoint.extra.get("split_seed"), origin.facts(checkpoint.extra)
     if seed is None:
         beside = checkpoint.path.parent / split_file.NAME
@@ -123,7 +133,7 @@ def _way(checkpoint: Checkpoint, base: BaseSplit) -> str:
 
 
 def check_reference(setup: ForgetSetup, base: BaseSplit, split: Split) -> None:
-    """Refuse to compare with a model that was not trained anew without the images that this run forgets.
+    """Refuse a reference model that was not retrained without the images that this run forgets.
 
     Raises:
         UsageError: says what the model is and which to give.

@@ -33,7 +33,7 @@ from utils.run_flags import Apart, Keep, Run
 
 
 def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:
-    """What ``result.json`` holds however the run ends."""
+    """The entries of ``result.json`` that do not depend on how the run ends."""
     stored = {} if setup.checkpoint is None else setup.checkpoint.extra
     split, scenario = problem.split, setup.scenario
     kind = scenario.kind(len(split.whole_subclasses if scenario.subclass else split.whole_classes))
@@ -50,7 +50,7 @@ def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:
 
 
 def unlearn(setup: ForgetSetup, problem: ForgetProblem, record: Result, place: Place) -> Result:
-    """Unlearn, run the model once over every set, and derive all scores."""
+    """Unlearn, run the model once over every set, and compute all scores from its outputs."""
     part = part_of(setup, problem) if setup.save_outputs else None
     session = Session(setup, place.folder, problem.stamp)
     handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split, place.log, session.progress)
@@ -97,7 +97,7 @@ def weights_of(models: Mapping[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
 
 
 def part_of(setup: ForgetSetup, problem: ForgetProblem) -> margins.Part:
-    """What ``outputs.npz`` says of the model besides its margins.
+    """The entries of ``outputs.npz`` besides the margins.
 
     Raises UsageError: the model to unlearn was trained on images that are neither retained nor forgotten.
     """
@@ -116,7 +116,7 @@ def leave_outputs(setup: ForgetSetup, problem: ForgetProblem, place: Place, resu
     """Write ``outputs.npz`` of a finished run beside its result, from the stored model.
 
     Raises:
-        UsageError: the model's file is gone, or another run's.
+        UsageError: the model's file is missing or belongs to another run.
     """
     folder = own_folder(setup, place.folder, "--save_outputs")
     handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split, place.log)
@@ -140,14 +140,14 @@ def models_to_compare(setup: ForgetSetup, problem: ForgetProblem, scored: bool) 
 
 
 def forgotten(setup: ForgetSetup, problem: ForgetProblem) -> str:
-    """What is forgotten, in words."""
+    """The images to forget, in words."""
     split, scenario = problem.split, setup.scenario
     number, size = len(split.forget), split.count(problem.data.labels_for(scenario), scenario.labels)
     return scenario.words(number, number + len(split.retain), size, setup.dataset.names_for(scenario))
 
 
 def preview(setup: ForgetSetup) -> dict[str, str]:
-    """What ``--dry_run`` says: what would be read and forgotten."""
+    """Lines of ``--dry_run`` by title: what would be read and forgotten."""
     density = f", keeps {100 * pruner.density(setup.mask):.2f} % of its prunable weights" if setup.mask else ", dense"
     fresh, file = setup.method.fresh, setup.mask_file
     origin = "new weights" if fresh else f"the weights in {file}"
@@ -162,7 +162,7 @@ def preview(setup: ForgetSetup) -> dict[str, str]:
 
 
 def header(setup: ForgetSetup, problem: ForgetProblem) -> dict[str, str]:
-    """What is forgotten, from which model, with which numbers."""
+    """Lines of the header by title: images to forget, data, model and settings."""
     data, split, run = problem.data, problem.split, setup.run
     forgotten_whole = {"class": split.whole_classes, "subclass": split.whole_subclasses}
     gone = " and ".join(f"{noun} {', '.join(map(str, labels))}" for noun, labels in forgotten_whole.items() if labels)

@@ -1,4 +1,4 @@
-"""Scores that cost more than a walk over the images, added to the result of a finished run: relearn time, CKA."""
+"""Scores that need more than outputs, added to the result of a finished run: relearn time and CKA."""
 
 from __future__ import annotations
 
@@ -24,15 +24,18 @@ from unlearn.session import Session, own_folder
 from unlearn.unlearn_setup import ForgetSetup
 from utils import seeds
 
-KNOWN_AGAIN = 0.95  # of the original's accuracy on the forget set
-MOST = 1000  # images of a set whose features are compared
+KNOWN_AGAIN = 0.95  # share of the original's accuracy on the forget set to reach by relearning
+MOST = 1000  # most images of a set whose features are compared
 
 
 def add(setup: ForgetSetup, read: Callable[[], ForgetProblem], place: Place, result: dict[str, Any]) -> None:
-    """Measure what is asked for and not in the result yet, from the stored model, and put it there.
+    """Measure the scores that are asked for but missing in the result, with the stored model, and add them to it.
 
     Args:
-        read: the run's problem.
+        read: reads the run's problem.
+        result: the content of ``result.json``.
+    Raises:
+        UsageError: the model's file is missing or belongs to another run.
     """
     asked = setup.further
     relearned = {"at_most": asked.relearn_epochs, "lr": asked.relearn_lr, "seed": setup.apart.eval_seed}
@@ -58,7 +61,7 @@ def add(setup: ForgetSetup, read: Callable[[], ForgetProblem], place: Place, res
 def _models(
     setup: ForgetSetup, problem: ForgetProblem, place: Place, folder: Path, flag: str
 ) -> tuple[dict[str, nn.Module], dict[str, Mask]]:
-    """The "unlearned", the "original" and the "retrained" model, as far as there are any, and the mask of each."""
+    """The models "unlearned", "original" and "retrained", as far as they exist, and the mask of each."""
     handed = context(setup, problem.data, problem.mask, setup.scenario, problem.split, place.log)
     stored = Session(setup, place.folder, problem.stamp, folder).stored(copy.deepcopy(problem.model), handed, flag)
     assert stored is not None, "its file was there"
@@ -75,13 +78,15 @@ def relearn(
     """How many epochs on the forget set bring a model's accuracy on it to 95 % of the original's.
 
     Args:
-        models: with "original" and "unlearned", maybe "retrained"; left as they are.
-        masks: by model, the weights that stay zero while it learns; a model without one is dense.
-        settings: "at_most" epochs, "lr" and "seed".
+        models: "original", "unlearned" and optionally "retrained"; not changed.
+        masks: for each model boolean tensors by parameter name, False where a weight stays zero; a model without a mask
+            is dense.
+        settings: "at_most" (epochs), "lr" and "seed".
     Returns:
-        ``target``, the accuracy to reach; by model its ``accuracy`` before the first and after each epoch, and the
-        number of ``epochs``, None if they did not suffice. ``AIN``, the unlearned model's number over the retrained
-        one's, where both are there and the latter is not 0: 1 is ideal, far below it the forget set is still there.
+        ``target``, the accuracy to reach in [0, 1]. By model, the list ``accuracy`` before the first and after each
+        epoch, and the number of ``epochs``, None if they did not suffice. ``AIN``, the unlearned model's epochs divided
+        by the retrained one's, if both are known and the latter is not 0. Its ideal is 1; if it is far below 1, the
+        model still knows the forget set.
     Source: relearn time, Golatkar et al. 2020; AIN, the anamnesis index of Chundawat et al. 2023 (Zero-shot machine
         unlearning), in epochs in place of steps.
     """
@@ -113,18 +118,19 @@ def similarity(models: dict[str, nn.Module], sets: dict[str, Images], seed: int)
     """Linear CKA of every block's output with the same block's of the original and of the retrained model.
 
     Args:
+        models: "unlearned", and "original" and "retrained" as far as they exist.
         sets: "forget", "retain" and "test"; at most 1,000 images of each are drawn.
-        seed: draws them.
+        seed: seeds this draw.
     Returns:
-        By other model and set (forget, retain, test): ``layers``, CKA by the block's name, and their ``mean``. Blocks
-        whose outputs do not vary are left out.
+        By the other model and the set: ``layers``, CKA in [0, 1] by name of the block, and their ``mean``, None if
+        there are none. Blocks whose outputs do not vary are left out.
     Source: Nguyen et al. 2021 (Do wide and deep networks learn the same things?).
     """
     layers = blocks(models["unlearned"])
     similarities: dict[str, Any] = {name: {} for name in models if name != "unlearned"}
     for part in ("forget", "retain", "test"):
         order = torch.randperm(len(sets[part]), generator=seeds.generator(seed, "features", part))
-        images = sets[part].plain().first(MOST, order)  # of all classes, which a set can hold one after the other
+        images = sets[part].plain().first(MOST, order)  # random, as the first ones could be of a single class
         grams = {name: layer_grams(one, layers, images) for name, one in models.items()}
         for name, sides in similarities.items():
             both = [layer for layer in layers if layer in grams["unlearned"] and layer in grams[name]]

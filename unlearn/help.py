@@ -21,7 +21,7 @@ FAMILIES = {
 
 
 def short() -> str:
-    """Every method with one line, and how to see more."""
+    """One line for every method, and a hint on how to see more."""
     lines = ["methods (--unlearn NAME; --unlearn NAME --help shows what each is and reads):"]
     room = max(shutil.get_terminal_size().columns - 24, 40)
     for name in registry.names():
@@ -30,9 +30,9 @@ def short() -> str:
 
 
 def all_methods() -> str:
-    """Every method with its source, other names and hyper-parameters, in its own words.
+    """Every method with its source, other names and hyper-parameters.
 
-    What whole families of methods read is said once; a method has only what it adds or changes.
+    Hyper-parameters that a family of methods shares are shown once. A method shows only those that it adds or changes.
     """
     parts = ["hyper-parameters (for transformers' defaults, see --unlearn NAME --help)"]
     for family, title in FAMILIES.items():
@@ -47,7 +47,7 @@ def all_methods() -> str:
 
 
 def one_method(method: Method) -> str:
-    """What a method is, reads and has presets for."""
+    """Summary, image sets, source and presets of a method."""
     lines = [_title(method), wrapped(f"reads {', '.join(sorted(method.reads)) or 'no images'}; {method.source}", "  ")]
     for preset, values in method.presets.items():
         words = "  ".join(f"--{key} {describe(value)}" for key, value in values.items())
@@ -60,7 +60,7 @@ def _title(method: Method, more: str = "") -> str:
 
 
 def _flags(config: type, without: type | None) -> str:
-    """The flags of a configuration as argparse shows them, but for those that are the same in another one."""
+    """The flags of ``config`` as argparse shows them, except those that are the same in ``without``."""
     kinds = (config, without or registry.NoOptions)
     declared, known = ({f.name: (f.default, f.metadata["help"]) for f in dataclasses.fields(kind)} for kind in kinds)
     own = {name for name, words in declared.items() if known.get(name) != words}

@@ -1,4 +1,4 @@
-"""Stored importances of weights over all training images: SSD need not find them again for every request to forget."""
+"""Files of importances over all training images, which SSD then need not compute for every request to forget."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from utils.errors import UsageError
 
 
 def write(path: Path, kind: str, values: dict[str, Tensor], model: nn.Module, images: int) -> None:
-    """Store importances beside what they are of: a kind, a model and a number of images.
+    """Store importances, together with their kind, a digest of the model's weights and the number of images.
 
     Args:
+        path: the file.
         kind: "SSD" or "LFSSD".
-        values: float, by parameter name.
+        values: float tensors by parameter name, in the parameters' shapes.
+        model: the model that they were computed for.
+        images: number of images that they were computed over.
     """
     content = {"importances": kind, "weights": weights_of(model), "images": images}
     content["values"] = {name: value.cpu().contiguous() for name, value in values.items()}
@@ -28,15 +31,16 @@ def write(path: Path, kind: str, values: dict[str, Tensor], model: nn.Module, im
 
 
 def read(path: Path, kind: str, model: nn.Module, images: int | None = None) -> dict[str, Tensor]:
-    """Importances by parameter name, on the CPU.
+    """Read importances: float tensors by parameter name, on the CPU.
 
     Args:
-        kind: the one that is wanted.
-        model: whose they must be.
-        images: in the retain and forget set together, over which they must be; without it the model may have any
-            weights of its architecture.
+        path: the file.
+        kind: the kind that is expected, "SSD" or "LFSSD".
+        model: the model that they must belong to.
+        images: the number of images that they must have been computed over, those of retain and forget set together.
+            None checks neither this nor the model's weights, only its architecture.
     Raises:
-        UsageError: says what the file is, or of which other model or images.
+        UsageError: the file is of another kind, or belongs to another model or other images.
     """
     flag = f"--importances {path}"
     content = torch_files.load(path, flag, model=model)
@@ -59,13 +63,15 @@ def read(path: Path, kind: str, model: nn.Module, images: int | None = None) -> 
 
 
 def check(hyper: Any, network: Network) -> str | None:
-    """SHA-256 of the file that ``--importances`` names; None without the flag.
+    """Check the file that ``--importances`` names, as far as this is possible without the model's weights.
 
     Args:
         hyper: the method's configuration.
         network: the architecture.
+    Returns:
+        SHA-256 of the file; None without the flag.
     Raises:
-        UsageError: the file cannot be used, whatever the model's weights are.
+        UsageError: the file cannot be used.
     """
     path = getattr(hyper, "importances", None)
     if path is None:
@@ -77,7 +83,7 @@ def check(hyper: Any, network: Network) -> str | None:
 
 
 def weights_of(model: nn.Module) -> str:
-    """SHA-256 of all parameters, in order."""
+    """SHA-256 over the bytes of all parameters, in order."""
     digest = hashlib.sha256()
     with torch.no_grad():
         for _, parameter in model.named_parameters():

@@ -1,4 +1,4 @@
-"""Networks that were never trained, beside which ZRF sets an unlearned one."""
+"""Outputs of untrained networks, with which ZRF compares those of the unlearned model."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from dataset.images import Images
 from evaluation.predict import Predictions, predict_all
 from unlearn.draws import Draws
 
-NETWORKS = 3  # one draw moves the score
+NETWORKS = 3  # several, because the score depends on the network that is drawn
 
 
 def outputs(model: nn.Module, sets: Mapping[str, Images], seed: int) -> list[dict[str, Predictions]]:
-    """Outputs of networks of the model's architecture with new weights, on those images that ZRF looks at.
+    """Outputs of networks of the model's architecture with new weights, on the images that ZRF looks at.
 
     Args:
-        sets: of which "forget_test" is taken, or else "forget".
-        seed: of the weights; the same for every method, so that all of them are set beside the same networks.
+        sets: image sets; "forget_test" is used, or "forget" if there is no such set.
+        seed: seeds the weights; the same for every method, so that all are compared with the same networks.
+    Returns:
+        For each network its predictions, under the name of the set.
     """
     name = "forget_test" if "forget_test" in sets else "forget"
     return predict_all([Draws(seed).network(model, "incompetent", n) for n in range(NETWORKS)], {name: sets[name]})

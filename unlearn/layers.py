@@ -1,4 +1,4 @@
-"""Parts of a model that methods freeze, re-initialise or shield from gradients, for any architecture."""
+"""Find, freeze and re-initialise parts of a model, for any architecture."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 
 def matching(model: nn.Module, pattern: str, flag: str) -> dict[str, Tensor]:
-    """A mask of the parameters in whose names ``pattern`` is found: bool tensors by name.
+    """A mask of the parameters whose names match: boolean tensors by parameter name, all True or all False.
 
     Args:
-        pattern: a regular expression.
-        flag: begins the error.
+        pattern: a regular expression that is searched for in the names.
+        flag: the beginning of the error message.
     Raises:
-        UsageError: there is none.
+        UsageError: no name matches.
     """
     named = [(name, value.shape, re.search(pattern, name) is not None) for name, value in model.named_parameters()]
     if not any(matches for *_, matches in named):
@@ -32,12 +32,12 @@ def matching(model: nn.Module, pattern: str, flag: str) -> dict[str, Tensor]:
 
 
 def blocks(model: nn.Module) -> list[str]:
-    """Names of the modules that each begin a block, in order.
+    """Names of the modules that begin a block each, in order.
 
-    Blocks are siblings whose names differ in a number alone (``layer1`` ... ``layer4`` of a ResNet, ``stage1`` ...
-    of Swin, the encoder layers of a ViT), at the highest level that has such siblings and without the one that holds
-    the head. Where these are single layers, as in VGG, every convolution or linear layer begins a block. A model
-    without any has one block for every such layer but the head.
+    Blocks are siblings whose names differ only in a number (``layer1`` ... ``layer4`` of a ResNet, ``stage1`` ... of
+    Swin, the encoder layers of a ViT), at the highest level that has such siblings. Siblings of which one holds the
+    head do not count. If the siblings are single layers, as in VGG, every convolution or linear layer begins a block.
+    In a model without such siblings, every convolution or linear layer but the head does.
     """
     classifier = head(model)
     level = {"": model}
@@ -76,9 +76,9 @@ def _begins(module: nn.Module) -> bool:
 
 
 def tail(model: nn.Module, count: int) -> dict[str, nn.Module]:
-    """The last ``count`` blocks and everything behind them, the head included, by name; at most all blocks.
+    """All modules from the ``count``-th last block to the end, by name, the head included; at most all blocks.
 
-    What comes before the first block, such as the stem, is never among them.
+    Modules before the first block, such as the stem, are never included.
     """
     names, groups = list(dict(model.named_modules())), blocks(model)
     if not groups:
@@ -94,7 +94,11 @@ def outside(model: nn.Module, modules: dict[str, nn.Module]) -> list[nn.Module]:
 
 
 def stem(model: nn.Module) -> tuple[str, nn.Conv2d | nn.Linear]:
-    """Name and module of what sees the image first: the first convolution, without any the first linear layer."""
+    """Name and module of the first convolution, or of the first linear layer if there is no convolution.
+
+    Raises:
+        LookupError: the model has neither.
+    """
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
     if not layers:
         raise LookupError("the model has neither a convolution nor a linear layer")
@@ -102,12 +106,12 @@ def stem(model: nn.Module) -> tuple[str, nn.Conv2d | nn.Linear]:
 
 
 def parameter_names(modules: dict[str, nn.Module]) -> list[str]:
-    """Full names of the parameters that belong to ``modules`` themselves."""
+    """Full names of the parameters that belong to ``modules`` directly, not to their sub-modules."""
     return [f"{name}.{own}" for name, module in modules.items() for own, _ in module.named_parameters(recurse=False)]
 
 
 def norm_parameters(model: nn.Module, by_name: bool = False) -> set[str]:
-    """Full names of all norms' parameters; with ``by_name`` of those that have "bn" in their name."""
+    """Full names of the parameters of all norms; with ``by_name`` those of parameters with "bn" in their name."""
     if by_name:
         return {name for name, _ in model.named_parameters() if "bn" in name}
     return set(parameter_names({name: module for name, module in model.named_modules() if isinstance(module, NORMS)}))
@@ -115,7 +119,7 @@ def norm_parameters(model: nn.Module, by_name: bool = False) -> set[str]:
 
 @contextmanager
 def train_only(model: nn.Module, names: set[str]) -> Iterator[None]:
-    """Inside, only the parameters ``names`` have gradients; the others do not change."""
+    """Context in which only the parameters ``names`` require gradients; the others do not change."""
     frozen = [p for name, p in model.named_parameters() if name not in names and p.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(False)
@@ -128,7 +132,7 @@ def train_only(model: nn.Module, names: set[str]) -> Iterator[None]:
 
 @contextmanager
 def scaled_gradients(model: nn.Module, scales: dict[str, Tensor]) -> Iterator[None]:
-    """Inside, gradients of the parameters in ``scales`` are multiplied, weight by weight, before any step."""
+    """Context in which gradients are multiplied by ``scales``: tensors by parameter name, in the parameters' shapes."""
     parameters = dict(model.named_parameters())
     handles = [
         parameters[name].register_hook(lambda gradient, scale=scale: gradient * scale) for name, scale in scales.items()
@@ -163,12 +167,12 @@ def xavier_uniform(weight: Tensor, random: torch.Generator) -> None:
 
 
 def new_weight(weight: Tensor, random: torch.Generator) -> None:
-    """Fill a weight as PyTorch's convolutions and linear layers begin: U(-b, b) with b = 1 / sqrt(fan-in)."""
+    """Fill a weight as PyTorch initialises convolutions and linear layers: U(-b, b) with b = 1 / sqrt(fan-in)."""
     _uniform(weight, weight[0].numel(), random)
 
 
 def new_bias(weight: Tensor) -> Initialise:
-    """How PyTorch begins the bias of the layer with this weight: U(-b, b) with b = 1 / sqrt(fan-in)."""
+    """A function that fills the bias of the layer with this weight as PyTorch does: U(-b, b), b = 1 / sqrt(fan-in)."""
     return lambda bias, random: _uniform(bias, weight[0].numel(), random)
 
 
@@ -180,7 +184,7 @@ def _uniform(tensor: Tensor, fan_in: int, random: torch.Generator) -> None:
 
 @torch.no_grad()
 def renew(model: nn.Module, seed: int) -> None:
-    """Begin all layers of a model on the CPU anew, as PyTorch does; parameters of no layer become N(0, 0.02^2)."""
+    """Re-initialise all layers of a model on the CPU as PyTorch does; other parameters become N(0, 0.02^2)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for module in model.modules():

@@ -1,9 +1,9 @@
 """LoRA: unlearn by training small adapters and the classifier of a frozen model, through peft.
 
-A layer's weight W acts as W + (alpha / rank) B A, where only the low-rank A and B train; B starts at zero, so
-training starts at the given model (Hu et al. 2022). Everything else is frozen to the bit. Batch norm's running
-statistics follow the images as in any training, in copies that belong to the adapters, so that these fit the frozen
-model. peft is imported only here, inside functions.
+A layer's weight W acts as W + (alpha / rank) B A, where only the low-rank A and B train. B starts at zero, so training
+starts at the given model (Hu et al. 2022). Everything else is frozen to the bit. Batch norm's running statistics follow
+the images as in any training, but in copies that belong to the adapters, so the frozen model does not change. peft is
+imported only here, inside functions.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 KINDS = (nn.Linear, nn.Conv2d, nn.MultiheadAttention)
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
-PREFIX = "base_model.model."  # peft's, before every name
+PREFIX = "base_model.model."  # peft puts this before every name
 AFTERWARDS = {"masked": "afterwards merged, then masked", "none": "afterwards kept apart"}
 
 
@@ -43,9 +43,10 @@ class Plan:
     Attributes:
         flags: rank, alpha, dropout and what becomes of the adapters (``unlearn.unlearn_flags.Lora``).
         targets: names of the layers with adapters, in module order.
-        head: name of the classifier's last layer, which trains whole.
+        head: name of the classifier's last layer, which trains as a whole.
         norms: names of the batch norms, whose statistics follow the images.
-        trainable, total: parameters that train, and these with all frozen ones.
+        trainable: number of parameters that train.
+        total: number of all parameters, frozen ones included.
     """
 
     flags: Any
@@ -57,7 +58,7 @@ class Plan:
 
     @property
     def stored_separately(self) -> bool:
-        """Whether adapters and frozen model are stored apart instead of being merged."""
+        """Whether adapters and frozen model are stored separately instead of being merged."""
         return self.flags.lora_merge == "none"
 
     def facts(self) -> dict[str, Any]:
@@ -80,9 +81,11 @@ def plan(flags: Any, blank: nn.Module) -> Plan:
     """Choose the layers and count parameters.
 
     Args:
-        blank: the architecture on the meta device; it is used up.
+        flags: ``unlearn.unlearn_flags.Lora``.
+        blank: the architecture on the meta device; it is changed and must not be used afterwards.
     Raises:
-        UsageError: peft is not installed, or a target is no layer that can have adapters.
+        UsageError: peft is not installed, the architecture has no linear classifier, or a target is no layer that can
+            have adapters.
     """
     try:
         import peft  # noqa: F401
@@ -107,7 +110,7 @@ def _by_default(model: nn.Module, head: str) -> tuple[str, ...]:
 
 
 def _named(model: nn.Module, head: str, endings: tuple[str, ...]) -> tuple[str, ...]:
-    """The layers that a user names, whole or by the end of the name, as in peft."""
+    """The layers that a user names, by full names or by the ends of names, as in peft."""
     layers, names = _layers(model), set[str]()
     for target in endings:
         matching = [name for name, _ in model.named_modules() if name == target or name.endswith(f".{target}")]
@@ -126,7 +129,7 @@ def _named(model: nn.Module, head: str, endings: tuple[str, ...]) -> tuple[str, 
 
 
 def _layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Layers of the right kinds by name; attention's output projection belongs to the attention."""
+    """Layers of the types ``KINDS`` by name, without attention's output projection, which is part of the attention."""
     attention = [f"{name}." for name, module in model.named_modules() if isinstance(module, nn.MultiheadAttention)]
     layers = {name: module for name, module in model.named_modules() if isinstance(module, KINDS)}
     return {name: module for name, module in layers.items() if not name.startswith(tuple(attention))}
@@ -137,10 +140,10 @@ def _mergeable(module: nn.Module) -> bool:
 
 
 def attach(model: nn.Module, adapters: Plan, seed: int) -> nn.Module:
-    """Freeze ``model`` and give it adapters, in place; the result is peft's model around it.
+    """Freeze ``model`` and give it adapters, in place; returns peft's model around it.
 
     Args:
-        seed: of the run; the adapters' first values are derived from it, on the CPU.
+        seed: the run's seed, which seeds the initial values of the adapters; they are drawn on the CPU.
     """
     import peft
 
@@ -154,7 +157,7 @@ def attach(model: nn.Module, adapters: Plan, seed: int) -> nn.Module:
     )
     config._register_custom_module({nn.MultiheadAttention: _exact_attention()})
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft looks at what transformers is about to rename
+        warnings.simplefilter("ignore", FutureWarning)  # peft uses names of transformers that are deprecated
         torch.manual_seed(seeds.derive(seed, "adapters"))
         adapted = peft.get_peft_model(model, config)
     for module in adapted.modules():
@@ -167,15 +170,15 @@ def attach(model: nn.Module, adapters: Plan, seed: int) -> nn.Module:
 
 @functools.cache
 def _exact_attention() -> type[Any]:
-    """peft's adapter of attention with packed weights, mended; a class that is made where peft is imported."""
+    """peft's adapter of attention with packed weights, corrected; a class made here because peft is imported late."""
     from peft.tuners.lora.layer import MultiheadAttention
 
     class ExactAttention(MultiheadAttention):
-        """peft's adapter of torch's packed attention, without its two faults, and with its names.
+        """peft's adapter of torch's packed attention under the same names, without two faults.
 
-        peft adds the update to the frozen weights and subtracts it again in every pass, which changes their last
-        digits; here they are left alone. And it counts the output projection's update twice (0.21), so that
-        projection's stays at zero, which is the same however often it counts.
+        In every pass, peft adds the update to the frozen weights and subtracts it again, which changes their last
+        digits. Here the weights are not changed. peft 0.21 also counts the update of the output projection twice. Here
+        ``attach`` freezes that update at zero, so that it makes no difference.
         """
 
         def forward(self, query: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
@@ -187,13 +190,13 @@ def _exact_attention() -> type[Any]:
             return torch.func.functional_call(base, weights, (query, *args), kwargs)
 
         def _restore_weights(self) -> None:
-            """Nothing was taken away."""
+            """Does nothing, since ``forward`` does not change the weights."""
 
     return ExactAttention
 
 
 def without(model: nn.Module) -> nn.Module:
-    """The architecture under the adapters, which are taken off; any other model as it is."""
+    """The model without its adapters, which are removed; a model without adapters is returned unchanged."""
     return model.unload().requires_grad_(True) if is_adapted(model) else model
 
 
@@ -203,7 +206,7 @@ def is_adapted(model: nn.Module) -> TypeGuard[PeftModel]:
 
 
 def frozen(adapted: nn.Module) -> dict[str, str]:
-    """Entries of the state dict that are the frozen model's, with their names in it."""
+    """Names of the frozen model's entries, by their names in the state dict of the adapted model."""
     return {
         key: key.removeprefix(PREFIX).replace(".base_layer", "").replace(".original_module", "")
         for key in adapted.state_dict()
@@ -212,13 +215,13 @@ def frozen(adapted: nn.Module) -> dict[str, str]:
 
 
 def base_state(adapted: nn.Module) -> dict[str, Tensor]:
-    """State dict of the frozen model, by its own names."""
+    """State dict of the frozen model, under its own names."""
     state = adapted.state_dict()
     return {name: state[key] for key, name in frozen(adapted).items()}
 
 
 def check_frozen(adapted: nn.Module, start: nn.Module, mask: Mask, who: str) -> None:
-    """Raise unless every number of the frozen model is that of ``start`` under ``mask`` to the bit.
+    """Raise unless the frozen model is exactly equal to ``start`` under ``mask``.
 
     Raises:
         RunError: names ``who`` and the first entry that changed.
@@ -231,7 +234,9 @@ def check_frozen(adapted: nn.Module, start: nn.Module, mask: Mask, who: str) -> 
 
 
 def merge(adapted: PeftModel, mask: Mask) -> nn.Module:
-    """The plain model with the adapters added to its weights and pruned weights at zero; ``adapted`` is used up.
+    """The plain model, with the adapters added to its weights and pruned weights at zero.
+
+    ``adapted`` is changed and must not be used afterwards.
 
     Raises:
         RunError: a weight is not finite.
@@ -248,7 +253,7 @@ def write(adapted: PeftModel, folder: Path) -> None:
     """Store the adapters as peft does, each file in one step; equal adapters give equal bytes.
 
     Raises:
-        RunError: a method gave the model another class, which the frozen model lacks.
+        RunError: a method changed the number of classes, so the classifier does not fit the frozen model.
     """
     from peft.utils import ModulesToSaveWrapper
 
@@ -259,7 +264,7 @@ def write(adapted: PeftModel, folder: Path) -> None:
         adapted.save_pretrained(place)
         config = json.loads(Path(place, CONFIG).read_text())
         weights = Path(place, WEIGHTS).read_bytes()
-    # A class made while running, and a path of this machine.
+    # These name a class that is made at run time, and a path of the machine.
     config |= {"auto_mapping": None, "base_model_name_or_path": None}
     files.make_folder(folder)
     files.write_bytes(folder / WEIGHTS, weights)
@@ -269,10 +274,10 @@ def write(adapted: PeftModel, folder: Path) -> None:
 
 
 def read(model: nn.Module, adapters: Plan, folder: Path) -> nn.Module:
-    """``model`` with stored adapters of this plan.
+    """Give ``model`` the adapters that are stored in ``folder``, in place; returns peft's model around it.
 
     Raises:
-        UsageError: the folder holds none, or others.
+        UsageError: the folder holds no adapters, or those of another plan.
     """
     import peft
     from safetensors.torch import load_file

@@ -1,4 +1,4 @@
-"""Images of noise that a classifier learns to be unsure of, one batch for each class to forget."""
+"""UNSIR's images of noise with a high loss for a class to forget, one batch for each such class."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from dataset.images import Images, ImageSet
 from trainer.task import Batch, Figures, Objective
 from unlearn.context import Context
 
-STEPS, STEPS_OF_SUBCLASS = 25, 250  # of learning noise, as SUPREME has them
-Noise = list[tuple[int, Tensor]]  # the class that it is labelled as, and float [N, 3, H, W]
+STEPS, STEPS_OF_SUBCLASS = 25, 250  # steps of learning noise, as in SUPREME
+Noise = list[tuple[int, Tensor]]  # pairs of the class as which noise is labelled, and the noise, float [N, 3, H, W]
 
 
 def learn(model: nn.Module, like: Images, config: Any, context: Context) -> tuple[Noise, list[Tensor | None]]:
-    """Noise for all that is forgotten whole, and the gradients that learning it leaves in the model.
+    """Noise for every class or subclass that is forgotten whole, and the gradients that learning it leaves.
 
-    The model's weights do not change; in train mode its batch norm's statistics do.
+    The model's weights do not change, but in train mode the statistics of its batch norms do.
 
     Args:
         model: takes normalised images (``normalised_input``).
-        like: a set with images of the right shape.
-        config: UNSIR's.
+        like: any set, for the shape of its images.
+        config: hyper-parameters of UNSIR.
+    Returns:
+        The noise, and gradients in the order of the model's parameters, None for parameters without.
     Source: Tarun et al. 2021 (UNSIR), section IV-A.
     """
     model.train((config.noise_mode or ("eval" if context.compat == "fixed" else "train")) == "train")
@@ -49,16 +51,16 @@ def learn(model: nn.Module, like: Images, config: Any, context: Context) -> tupl
 
 
 def repeated(noise: Noise, used: int, copies: int) -> ImageSet:
-    """The first ``used`` images of each class's noise ``copies`` times, labelled as that class."""
+    """A set of the first ``used`` images of each class's noise, ``copies`` times each, labelled as that class."""
     images = torch.cat([each[:used].repeat(copies, 1, 1, 1) for _, each in noise])
     labels = [torch.full((min(used, len(each)) * copies,), label) for label, each in noise]
     return ImageSet(images, torch.cat(labels).to(images.device))
 
 
 def first_of_others(images: Images, count: int, context: Context, normalise: nn.Module) -> Images:
-    """The first ``count`` images of every class or subclass but the forgotten ones, normalised, classes ascending.
+    """The first ``count`` images of every class or subclass that is not forgotten, normalised, by ascending class.
 
-    They are shuffled and augmented like the set.
+    They are shuffled and augmented like ``images``.
     """
     labels, groups = images.labels, context.groups(images)
     others = [group for group in groups.unique().tolist() if group not in context.whole]
@@ -69,10 +71,11 @@ def first_of_others(images: Images, count: int, context: Context, normalise: nn.
 
 
 def with_gradients(objective: Objective, gradients: list[Tensor | None], memory: dict[str, Any]) -> Objective:
-    """``objective`` whose first step also descends along ``gradients``, in the order of the model's parameters.
+    """``objective``, with ``gradients`` added to those of the first step.
 
     Args:
-        memory: keeps over a kill that this step was taken (``Context.memory``).
+        gradients: tensors in the order of the model's parameters, None for none.
+        memory: ``Context.memory``, which records that the first step was taken, for a run that goes on after a kill.
     """
 
     def first(model: nn.Module, batch: Batch) -> tuple[Tensor, Figures]:

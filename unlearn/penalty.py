@@ -7,16 +7,16 @@ from torch import Tensor, nn
 
 
 def squared_distance(model: nn.Module, start: dict[str, Tensor]) -> Tensor:
-    """Sum over the parameters in ``start`` of their squared distance from these values: scalar, differentiable."""
+    """Sum of the squared distances of the parameters named in ``start`` from these values: a differentiable scalar."""
     return torch.stack([(model.get_parameter(name) - value).square().sum() for name, value in start.items()]).sum()
 
 
 def gamma(schedule: str, alpha: float, epoch: int, epochs: int, without: int) -> float:
-    """Penalty weight of an epoch (counted from 0) out of ``epochs``, the last ``without`` of which have none.
+    """Penalty weight of epoch ``epoch``, from 0, of ``epochs``, of which the last ``without`` have no penalty.
 
-    Over E penalised epochs it falls linearly from alpha at the first to alpha / E at the last
-    ("decaying"), rises the same way ("growing"), or stays. Constant ``alpha`` where ``without``
-    leaves no epoch, as the reference has it.
+    Over the E penalised epochs it falls linearly from alpha in the first to alpha / E in the last ("decaying"), rises
+    in the same way ("growing"), or stays alpha ("constant"). If ``without`` leaves no epoch, it is alpha in all epochs,
+    as in the reference.
     Source: Jia et al. 2023, section 4 and its ablation of schedulers.
     """
     penalised = epochs - without

@@ -30,7 +30,7 @@ DEEP_UNLEARN: dict[str, dict[str, Any]] = {
     "SalUn": {"unlearn_lr": 0.01, "order": "joint"} | _PLAIN_SGD,
     "wfisher": {"alpha": 0.2, "no_aug": True},
 }
-# Andreou et al. 2026 (SUPREME), by method; class scenario, where it depends on that.
+# Andreou et al. 2026 (SUPREME), by method; values that depend on the scenario are those for classes.
 SUPREME: dict[str, dict[str, Any]] = {
     "JiT": {"noise_std": 0.1, "noisy_copies": 10, "unlearn_lr": 1e-3},
     "LFSSD": {"alpha": 10.0},

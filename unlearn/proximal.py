@@ -1,4 +1,4 @@
-"""Proximal steps: what SalUn-soft does to the weights after every step along gradients."""
+"""SalUn-soft's proximal steps, which follow every gradient step."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from unlearn.context import Context
 
 
 class SoftThreshold:
-    """Soft-thresholds how far weights are from where they began.
+    """Soft threshold on the weights' distances from their starting values.
 
     After step k of K, from 1, the smallest ``floor(ratio * P * (K - k) / K)`` of all P distances |theta - theta_0|
-    become 0, and the others shrink by the largest of these. The last step shrinks nothing.
+    become 0, and the others shrink by the largest of these. The last step does not shrink anything.
 
     Args:
-        model: at theta_0.
-        context: with the mask of pruned weights, which are not counted. With ``compat`` "reference" all parameters
-            are, frozen ones too.
-        ratio: in [0, 1].
-        stretch: K in terms of the steps that are taken.
+        model: the model at its starting values theta_0.
+        context: its mask excludes pruned weights. With ``compat`` "reference" all parameters count, frozen ones
+            included.
+        ratio: fraction in [0, 1].
+        stretch: K divided by the number of steps that are taken.
     Source: Fan et al. 2024 (SalUn), appendix, and its authors' code.
     """
 
@@ -34,7 +34,7 @@ class SoftThreshold:
 
     @torch.no_grad()
     def __call__(self, step: int, steps: int) -> None:
-        """Shrink after the step with this number, from 0, of so many that are taken."""
+        """Shrink the distances after step number ``step``, from 0, of ``steps``; in place."""
         moved = {name: value - self._start[name] for name, value in self._parameters.items()}
         far = torch.cat([self._counted(name, value.abs()) for name, value in moved.items()])
         planned = steps * self._stretch

@@ -1,8 +1,7 @@
 """The list of unlearning methods, and what each declares about itself.
 
-A method is one file in ``unlearn/methods``, found by itself, or a module of another package (``docs/adding.md``).
-Importing this
-module must stay fast, because ``--help`` needs it: method files import torch inside functions.
+A method is one file in ``unlearn/methods``, found automatically, or a module of another package (``docs/adding.md``).
+Importing this module must stay fast, because ``--help`` needs it, so method files import torch inside functions.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ class Salient(Iterative):
 
 @dataclass(frozen=True)
 class Counted(Salient):
-    """Flags of methods that take steps along losses alone, whatever the task."""
+    """Flags of methods that only take gradient steps along losses, and so fit every task."""
 
     iterations: int | None = option(None, "steps in all, in place of --unlearn_epochs", low=0, identity="changed")
     ema_decay: float = option(
@@ -85,22 +84,22 @@ class Method:
     """What the project knows about an unlearning method.
 
     Attributes:
-        name: as typed after ``--unlearn`` and as it starts file names.
+        name: what is typed after ``--unlearn``, and the beginning of file names.
         run: ``run(model, sets, config, context)`` changes the model in place and returns nothing.
-        reads: the image sets it may see: "retain", "forget", "val".
+        reads: the image sets that it may see: "retain", "forget", "val".
         summary: one phrase for the header and ``--help``.
-        source: the paper, with its section where one says it.
-        config: frozen dataclass of the flags it reads.
+        source: the paper, with its section if one describes the method.
+        config: frozen dataclass of the flags that it reads.
         paper: its name in the papers' tables; ``name`` unless given.
         fresh: whether it starts from new random weights instead of the trained ones.
         aliases: other names that ``--unlearn`` takes.
-        presets: by name, the values of another paper's variant where they differ from the defaults.
-        tasks: names of the tasks that it can unlearn; None for all, because it needs no more than losses.
-        whole_classes: whether it can forget nothing but whole classes.
+        presets: for each preset the values of flags that differ from the defaults, as in another paper.
+        tasks: names of the tasks that it can unlearn; None for all, if it only needs losses.
+        whole_classes: whether it can only forget whole classes.
         trains_on_val: whether it trains on validation images, which then must not be the test images that attacks
             use as non-members.
-        pixels: whether it computes with pixels, so that images must be on [0, 1] and the model normalises them.
-        reshapes: what it does to single weights besides stepping along gradients, in words; empty if nothing.
+        pixels: whether it changes pixels, so that images must be in [0, 1] and the model must normalise them.
+        reshapes: what it does to single weights besides gradient steps, in words; empty if nothing.
     """
 
     name: str
@@ -129,10 +128,10 @@ class Method:
             raise UsageError(f"--unlearn {self.name}: is for {', '.join(sorted(self.tasks))} alone, not for {name}")
 
     def check_classes(self, whole: bool | None) -> None:
-        """Refuse to forget something other than whole classes where the method cannot.
+        """Refuse to forget anything but whole classes if the method cannot.
 
         Args:
-            whole: whether whole classes are forgotten; None where that is not known yet.
+            whole: whether whole classes are forgotten; None if that is not known yet, which is accepted.
         Raises:
             UsageError: names the method and the flag.
         """
@@ -141,15 +140,18 @@ class Method:
 
     @property
     def outputs(self) -> list[str]:
-        """The files of a run: the third while it runs, the last two in place of the first for separate adapters."""
+        """Names of a run's files: model, scores, progress (only while it runs), frozen model and adapters.
+
+        The last two take the place of the model if adapters are stored separately.
+        """
         kinds = ("checkpoint", "eval_result", "progress", "base")
         return [*(f"{self.name}{kind}.pth.tar" for kind in kinds), f"{self.name}adapter"]
 
     def unfit_for_adapters(self, config: Any) -> str:
-        """Why it cannot train adapters in place of the weights, in words; empty if it can.
+        """Why the method cannot train adapters instead of the weights, in words; empty if it can.
 
         Args:
-            config: an instance of its ``config``.
+            config: an instance of ``self.config``.
         """
         if self.fresh:
             return "trains new weights"
@@ -160,7 +162,7 @@ class Method:
         return "" if issubclass(self.config, Iterative) else "does not train by gradient steps"
 
     def preset(self, name: str | None) -> dict[str, Any]:
-        """The values that ``--preset`` asks for; none without it.
+        """The values of the preset ``name``, by flag; empty for None.
 
         Raises:
             UsageError: the method has no such preset.
@@ -191,7 +193,7 @@ def method(name: str, *, paper: str | None = None, **declared: Any) -> Callable[
 
 
 def about(summary: str, **source: str) -> Callable[[Callable], Callable]:
-    """Decorator below ``method`` that tells it ``summary`` and ``source``."""
+    """Decorator, to be placed below ``method``, that sets ``summary`` and ``source`` of the method."""
 
     def describe(run: Callable) -> Callable:
         vars(run)["about"] = {"summary": summary, **source}
@@ -206,7 +208,7 @@ def names(task: str = "classification") -> list[str]:
 
 
 def table_names() -> list[str]:
-    """Names of all classifiers' methods, as typed and as papers have them."""
+    """Names of all methods for classification, as typed and as in papers' tables."""
     return [name for method in map(get, names()) for name in dict.fromkeys((method.name, method.paper))]
 
 
@@ -214,7 +216,7 @@ def get(name: str, task: str | None = None) -> Method:
     """The method of that name or alias.
 
     Args:
-        task: what it must be able to unlearn; None for anything.
+        task: a task that the method must be able to unlearn; None for any.
     Raises:
         UsageError: names the nearest method and all of the task's, or the tasks that it can unlearn.
     """

@@ -1,4 +1,4 @@
-"""Layers and weights that begin anew, with numbers that a method draws."""
+"""Re-initialise layers and weights with numbers from a method's ``Draws``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unlearn.draws import Draws
 
 @torch.no_grad()
 def reset(name: str, module: nn.Conv2d | nn.Linear, draws: Draws, *purpose: object) -> None:
-    """Begin a convolution or linear layer anew, as PyTorch begins it."""
+    """Re-initialise a convolution or linear layer as PyTorch does, in place."""
     module.weight.copy_(draws.weight(f"{name}.weight", module.weight, layers.new_weight, *purpose))
     if module.bias is not None:
         module.bias.copy_(draws.weight(f"{name}.bias", module.bias, layers.new_bias(module.weight), *purpose))
@@ -21,9 +21,13 @@ def reset(name: str, module: nn.Conv2d | nn.Linear, draws: Draws, *purpose: obje
 
 @torch.no_grad()
 def reset_blocks(modules: dict[str, nn.Module], draws: Draws, keep_statistics: bool) -> None:
-    """Begin layers anew: convolutions Kaiming-uniform, linear layers Xavier-uniform, biases 0, batch norms 1 and 0.
+    """Re-initialise layers in place.
+
+    Convolutions become Kaiming-uniform, linear layers and packed attention Xavier-uniform, and biases 0. Batch norms
+    get weights 1 and biases 0. Other modules are not changed.
 
     Args:
+        modules: modules by name; sub-modules are changed only if they are listed themselves.
         keep_statistics: whether batch norm keeps its running statistics.
     """
     for name, module in modules.items():
@@ -45,7 +49,11 @@ def reset_blocks(modules: dict[str, nn.Module], draws: Draws, keep_statistics: b
 
 
 def reset_smallest(model: nn.Module, amount: float, context: Context) -> None:
-    """Zero the smallest ``amount`` of all layers' kept weights and biases together, then draw weights of 0 anew."""
+    """Draw the smallest weights anew, and set the smallest biases to 0, in place.
+
+    These are the fraction ``amount`` of the kept weights and biases of all convolutions and linear layers together.
+    Pruned weights stay pruned.
+    """
     parameters = layers.affine(model)
     kept = {name: context.mask.get(name, torch.ones(p.shape, dtype=torch.bool)) for name, p in parameters.items()}
     pruner.MaskEnforcer(model, pruner.choose({name: p.detach().abs() for name, p in parameters.items()}, amount, kept))

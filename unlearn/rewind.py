@@ -1,4 +1,4 @@
-"""Choosing among the weights of all epochs after the fact."""
+"""Choose among the weights of all epochs after training (SCRUB's rewinding)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from unlearn.context import Context, Sets
 
 
 def rewind(model: nn.Module, sets: Sets, context: Context, train: Callable[[Callable[[int], None]], None]) -> None:
-    """Train, then go back to the weights whose forget error is nearest to the goal; the accuracies outlive a kill.
+    """Train, then return to the weights whose error on the forget set is nearest to the goal.
 
-    The goal is the error on validation images of the forgotten classes; without any the last weights stay.
+    The goal is the last weights' error on validation images of the forgotten classes. Without such images the last
+    weights are kept. Weights and accuracies of all epochs are stored in ``context.memory``, for a run that goes on
+    after a kill.
 
     Args:
-        train: takes what it calls before every epoch.
+        train: trains the model. Its argument is a function to call before every epoch with its number.
     """
     known = sets.val.of_classes(sets.forget.labels)
     if not len(known):
@@ -34,6 +36,6 @@ def rewind(model: nn.Module, sets: Sets, context: Context, train: Callable[[Call
     goal = accuracy_on(model, known)
     best = min(
         range(len(accuracies)), key=lambda epoch: round(abs(accuracies[epoch] - goal), 9)
-    )  # of equally near ones the first, whatever the rounding
+    )  # rounded, so that of equally near epochs the first is chosen
     if best > 0 or context.compat == "fixed":
         model.load_state_dict(students[best])

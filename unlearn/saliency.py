@@ -1,4 +1,4 @@
-"""Saliency masks: which weights a method may change, found once at the weights that it starts from.
+"""Saliency masks: which weights a method may change, found at the weights that it starts from.
 
 A mask is stored as a plain ``dict`` from parameter name to a boolean tensor, True where the weight
 may change. Batch-norm statistics are no parameters and always follow the data.
@@ -25,19 +25,20 @@ from utils.errors import UsageError
 
 DENSITIES = tuple(number / 10 for number in range(1, 11))
 RATIOS = (*DENSITIES, 3.0, 5.0, 10.0)
-SMALLEST = 1e-15  # added to both Fisher informations, so that a weight without any has ratio 1
+SMALLEST = 1e-15  # added to both Fisher informations, so that the ratio of 0 and 0 is 1
 FISHERS = ("forget_fisher.pt", "remain_fisher.pt")  # the reference's files of Fisher information
-AT_ONCE = 32  # images whose gradients are held side by side
+AT_ONCE = 32  # images whose gradients are computed at once
 
 
 def gradient(model: nn.Module, forget: Images, size: int, no_aug: bool, context: Context) -> Scores:
-    """Magnitude of the forget loss's gradient, by parameter name; 0 for pruned weights.
+    """Absolute gradient of the loss on the forget set, by parameter name; 0 for pruned weights.
 
-    The gradient is that of the whole set. With ``--compat reference`` it is the sum of the gradients
-    of the means of batches, augmented unless ``no_aug``, where a short last batch counts like the others; a task may
-    limit its length (``Task.longest``).
+    The gradient is that of the summed losses of the set. With ``--compat reference`` it is the sum of the gradients of
+    the batches' mean losses, so a short last batch counts like the others. Images are then augmented unless ``no_aug``,
+    and a task may limit the length of each batch's gradient (``Task.longest``).
 
     Args:
+        model: put into eval mode.
         size: images per batch.
     Source: Fan et al. 2024 (SalUn), section 4.
     """
@@ -56,8 +57,10 @@ def fisher_ratio(model: nn.Module, forget: Images, retain: Images, size: int, no
 
     Fisher information is the mean over images of the squared gradient of the loss with the true target.
     With ``--compat reference`` it is the mean over batches of the squared gradient of the batch's mean,
-    on images augmented unless ``no_aug``. Both are left in the folder of ``context``, if it has one.
+    on images augmented unless ``no_aug``. Both are written to the folder of ``context``, if it has one.
 
+    Args:
+        size: images per batch, with ``--compat reference``.
     Source: Huang et al. 2024 (SFR-on).
     """
 
@@ -79,7 +82,7 @@ def fisher(model: nn.Module, images: Images, size: int, no_aug: bool, context: C
 
 
 def ratio(above: Scores, below: Scores) -> Scores:
-    """Fisher information over Fisher information; 1 where there is none of either."""
+    """Ratio of Fisher information ``above`` to ``below`` by parameter name; 1 where both are 0."""
     return {name: (above[name] + SMALLEST) / (below[name] + SMALLEST) for name in above}
 
 
@@ -87,7 +90,7 @@ def largest(scores: Scores, density: float, mask: Mask) -> Mask:
     """The highest-scoring fraction ``density`` of the weights that ``mask`` leaves, over all parameters together.
 
     Returns:
-        Exactly ``floor(density * weights)`` True entries; a higher density only adds to them.
+        A mask on the CPU with exactly ``floor(density * weights)`` True entries. A higher density only adds entries.
     """
     kept = {
         name: mask[name].cpu() if name in mask else torch.ones(value.shape, dtype=torch.bool)
@@ -98,20 +101,20 @@ def largest(scores: Scores, density: float, mask: Mask) -> Mask:
 
 
 def at_least(scores: Scores, threshold: float, mask: Mask) -> Mask:
-    """The weights that score ``threshold`` or more and that ``mask`` does not prune."""
+    """A mask on the CPU of the weights that score ``threshold`` or more and are not pruned by ``mask``."""
     chosen = {name: (value >= threshold).cpu() for name, value in scores.items()}
     return {name: value & mask[name].cpu() if name in mask else value for name, value in chosen.items()}
 
 
 def share(update_mask: Mask, mask: Mask) -> str:
-    """In words: how many of the weights that ``mask`` does not prune may change."""
+    """How many of the weights that ``mask`` does not prune may change, in words."""
     free = sum(int(part.sum()) for part in update_mask.values())
     weights = sum(int(mask[name].sum()) if name in mask else part.numel() for name, part in update_mask.items())
     return f"{100 * free / max(weights, 1):.2f} % of {weights:,} weights may change"
 
 
 def read(path: Path, model: nn.Module, allow_pickle: bool = False) -> Mask:
-    """A stored mask of this model; numbers other than 0 are True, as in the reference's files.
+    """Read a saliency mask: boolean tensors by parameter name; numbers other than 0 are True.
 
     Raises:
         UsageError: no such file, or not a mask of every parameter of ``model``.
@@ -121,7 +124,7 @@ def read(path: Path, model: nn.Module, allow_pickle: bool = False) -> Mask:
 
 
 def read_fishers(folder: Path, model: nn.Module, allow_pickle: bool = False) -> Scores:
-    """Fisher information on the forget over that on the retain set, by parameter name, from a folder's ``FISHERS``.
+    """Read the files ``FISHERS`` of a folder; the ratio of forget to retain Fisher information, by parameter name.
 
     Raises:
         UsageError: a file is missing, or not of every parameter of ``model``, or holds numbers below 0.
@@ -137,7 +140,7 @@ def read_fishers(folder: Path, model: nn.Module, allow_pickle: bool = False) -> 
 
 
 def _of_every_parameter(path: Path, flag: str, kind: str, model: nn.Module, allow_pickle: bool) -> dict[str, Tensor]:
-    """Stored tensors of the model's parameters, by their names."""
+    """Read tensors by parameter name; UsageError unless there is one in the shape of every parameter."""
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     stored = checkpoints.read_tensors(path, flag, allow_pickle, model, shapes)
     found_shapes = {name: value.shape for name, value in stored.items()}
@@ -150,13 +153,13 @@ def _of_every_parameter(path: Path, flag: str, kind: str, model: nn.Module, allo
 
 
 def from_flag(hyper: Any, model: nn.Module, allow_pickle: bool = False) -> tuple[Mask | None, str | None]:
-    """The mask that ``--saliency_mask`` or ``--fisher_dir`` names, and the SHA-256 of its files; None without both.
+    """The mask of ``--saliency_mask`` or ``--fisher_dir``, and the SHA-256 of the files; None without these flags.
 
     Args:
         hyper: the method's configuration.
-        model: whose weights they are.
+        model: the model that the mask must fit.
     Raises:
-        UsageError: as ``read`` and ``read_fishers``, or flags that exclude each other.
+        UsageError: a file is missing or does not fit the model, or two flags exclude each other.
     """
     flags = ("saliency_mask", "fisher_dir", "no_saliency")
     given = [flag for flag in flags if getattr(hyper, flag, None)]
@@ -173,9 +176,9 @@ def from_flag(hyper: Any, model: nn.Module, allow_pickle: bool = False) -> tuple
 
 
 def once(context: Context, name: str, model: nn.Module, find: Callable[[], Mask]) -> Mask:
-    """The mask that a method begins with, kept in the folder of ``context``, if it has one, under ``name``.
+    """The mask that ``find`` returns, stored in the folder of ``context``, if it has one, as the file ``name``.
 
-    A run that goes on reads it there. What it took is counted as the cost of the mask.
+    A run that goes on after a kill reads it from there. The time of ``find`` counts as the cost of the mask.
     """
     path = None if context.folder is None else context.folder / name
     if path is not None and path.exists() and context.mask_seconds is not None:
@@ -188,6 +191,6 @@ def once(context: Context, name: str, model: nn.Module, find: Callable[[], Mask]
 
 
 def write(path: Path, values: dict[str, Tensor]) -> None:
-    """Store a mask, or Fisher information, in the references' form: a plain ``dict`` by parameter name."""
+    """Store a mask, or Fisher information, as a plain ``dict`` by parameter name, as the references do."""
     content = {name: value.detach().cpu().contiguous() for name, value in values.items()}
     files.write_bytes(path, files.torch_bytes(content))

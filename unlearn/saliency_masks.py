@@ -1,4 +1,4 @@
-"""The stages of ``main_saliency.py``: find the weights that matter for the forget set, a mask for every threshold."""
+"""The stages of ``main_saliency.py``: write a saliency mask for every threshold, or SSD's importances."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TITLE = {
 
 
 def set_up_saliency(arguments: ForgetArguments) -> ForgetSetup:
-    """Refuse what can be refused without reading data, as for an unlearning that leaves the model as it is."""
+    """Check the inputs without reading data, as for the method raw; see ``unlearn_setup.set_up``."""
     kind = arguments.hyper.saliency
     return replace(
         set_up(arguments),
@@ -47,14 +47,14 @@ def set_up_saliency(arguments: ForgetArguments) -> ForgetSetup:
 
 
 def outputs(kind: str) -> list[str]:
-    """Patterns of the files that are written for ``--saliency``."""
+    """Glob patterns of the files that ``--saliency`` with the value ``kind`` writes."""
     if kind in IMPORTANCES:
         return [f"{IMPORTANCES[kind]}.pt"]
     return [f"{PREFIX[kind]}_*.pt", *(saliency.FISHERS if kind == "fisher" else ())]
 
 
 def facts(setup: ForgetSetup, problem: ForgetProblem) -> Result:
-    """What ``result.json`` holds however the run ends."""
+    """The entries of ``result.json`` that do not depend on how the run ends."""
     return setup.result(
         scenario={"words": forgotten(setup, problem), **setup.scenario.facts()},
         split={"digest": problem.split.digest, "base_digest": problem.split.base_digest},
@@ -72,9 +72,14 @@ def find(setup: ForgetSetup, problem: ForgetProblem, record: Result, place: Plac
 
 
 def store(flags: Saliency, model: nn.Module, sets: dict[str, Images], handed: Context, folder: Path) -> dict[str, str]:
-    """Write a mask for every threshold; how many weights each leaves free, in words by file name.
+    """Write a mask for every threshold, and with ``--saliency fisher`` the Fisher information on both sets.
 
-    Of Fisher information that on the forget and on the retain set is written too, as the reference's files.
+    Args:
+        sets: "forget" and "retain".
+        handed: the context; its ``folder`` is set.
+        folder: where the files are written.
+    Returns:
+        How many weights each mask lets change, in words, by name of the file.
     """
     forget, retain, settings = sets["forget"], sets["retain"], (flags.batch_size, flags.no_aug, handed)
     handed.folder = folder
@@ -92,7 +97,7 @@ def store(flags: Saliency, model: nn.Module, sets: dict[str, Images], handed: Co
 
 
 def _store_importances(kind: str, problem: ForgetProblem, handed: Context, place: Place) -> dict[str, str]:
-    """Write SSD's or LFSSD's importances over retain and forget set; the file's name with what it holds, in words."""
+    """Write SSD's or LFSSD's importances over both sets; returns the content in words, by name of the file."""
     problem.model.eval()
     forget, retain = problem.sets["forget"], problem.sets["retain"]
     values, count = dampening.of_both(problem.model, forget, retain, kind, handed)[1], len(forget) + len(retain)
@@ -102,7 +107,7 @@ def _store_importances(kind: str, problem: ForgetProblem, handed: Context, place
 
 
 def show(setup: Setup, result: dict[str, Any], log: Log) -> None:
-    """Print how many weights each mask leaves free."""
+    """Print how many weights each mask lets change."""
     for name, words in result["masks"].items():
         log.line(f"{name:<13} {words}")
 

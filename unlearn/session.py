@@ -1,4 +1,4 @@
-"""One method's run in a folder: its files, and how a killed run goes on from them."""
+"""One method's run in a folder: writes its files, and goes on from them after a kill."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 
 def own_folder(setup: ForgetSetup, folder: RunFolder, flag: str) -> Path:
-    """Where the model of a finished run is: beside its result, or still in its folder if only the result was moved.
+    """The folder of a finished run's model: that of its result, or the run's folder if only the result was moved.
 
+    Args:
+        flag: the flag for which the model is needed, for errors.
     Raises:
-        UsageError: the model's file is gone, or another run's; begins with ``flag``, why it is read.
+        UsageError: the model's file is missing or belongs to another run.
     """
     name = setup.method.outputs[3 if setup.adapters is not None and setup.adapters.stored_separately else 0]
     place = folder.home if (folder.home / name).exists() else folder.path
@@ -35,11 +37,15 @@ def own_folder(setup: ForgetSetup, folder: RunFolder, flag: str) -> Path:
 
 
 class Session:
-    """Keeps the unlearned model and its evaluation under the reference's names.
+    """Runs a method, and stores the unlearned model and its scores under the reference's file names.
 
     Args:
-        stamp: entries that the model's file carries besides the reference's.
-        place: where the files are; the folder itself without it.
+        setup: the run.
+        folder: the run's folder.
+        stamp: entries of the model's file besides the reference's.
+        path: folder of the files; None for ``folder``.
+    Attributes:
+        progress: the file from which a killed run goes on.
     """
 
     def __init__(self, setup: UnlearnSetup, folder: RunFolder, stamp: dict[str, Any], path: Path | None = None):
@@ -52,15 +58,18 @@ class Session:
     def run(
         self, model: nn.Module, sets: dict[str, Images], context: Context, evaluation: dict[str, Any] | None = None
     ) -> Unlearned:
-        """Unlearn, or take the stored model if this run got so far before; its seconds are None if they are not known.
+        """Unlearn, or load the stored model if an earlier start of this run, or ``--resume``, provides one.
 
         Args:
-            model: where the method starts; it becomes the stored model if that is taken.
-            evaluation: what is known before the unlearned model is scored.
+            model: the model that the method starts from. If a stored model is loaded, its weights are replaced.
+            sets: "retain", "forget" and "val".
+            evaluation: scores to store with the model; None before it is scored.
+        Returns:
+            The unlearned model; ``seconds`` is None if the time of a stored model is not known.
         """
         state = self.progress.state or {}
         done = state.get("phase") == "done"
-        if done or self._setup.keep_files:  # the model in the folder is wanted, wherever it comes from
+        if done or self._setup.keep_files:  # then the model in the folder is used, whatever run wrote it
             stored = self.stored(model, context)
             if stored is not None:
                 return replace(stored, seconds=state["seconds"] if done else None)
@@ -70,11 +79,13 @@ class Session:
         return unlearned
 
     def stored(self, model: nn.Module, context: Context, flag: str = "--resume") -> Unlearned | None:
-        """The stored model, of which nobody says how long it took; None if there is none.
+        """Load the stored model, without ``seconds``, which its file does not record; None if there is none.
 
         Args:
-            model: where the method starts; it becomes the stored model.
-            flag: why it is read, for errors.
+            model: the model that the method starts from; its weights are replaced.
+            flag: the flag for which the model is read, for errors.
+        Raises:
+            UsageError: the file is damaged, or belongs to another architecture or forget set.
         """
         adapters = context.adapters
         if adapters is not None and adapters.stored_separately:
@@ -84,7 +95,7 @@ class Session:
         if not self._model.exists():
             return None
         checkpoint = checkpoints.read(self._model, flag, self._setup.run.allow_pickle, model)
-        if context.compat == "reference":  # where boundary expanding keeps its new class
+        if context.compat == "reference":  # boundary expanding then keeps its new class
             models.widen_to(model, checkpoint.weights)
         checkpoints.check_fits(checkpoint, model, self._setup.arch, flag)
         self._check_sets(checkpoint, flag)
@@ -93,7 +104,7 @@ class Session:
         return Unlearned(model, checkpoint.mask, None)
 
     def _check_sets(self, checkpoint: checkpoints.Checkpoint, flag: str) -> None:
-        """Refuse a model that forgot other images; a file of the reference does not say which."""
+        """Refuse a model that forgot other images; files of the reference do not record which, and are accepted."""
         for mark, sets in (("forget_digest", "retain and forget sets"), ("poison_digest", "poisoned images")):
             made, own = checkpoint.extra.get(mark), self._stamp.get(mark)
             if None not in (made, own) and made != own and not self._setup.allow_mismatch:
@@ -103,7 +114,7 @@ class Session:
                 )
 
     def _put_together(self, model: nn.Module, adapters: lora.Plan, context: Context) -> nn.Module:
-        """The stored frozen model with its stored adapters."""
+        """Load the stored frozen model and its adapters."""
         base = checkpoints.read(self._base, "--resume", self._setup.run.allow_pickle, model)
         checkpoints.check_fits(base, model, self._setup.arch, "--resume")
         self._check_sets(base, "--resume")
@@ -112,7 +123,7 @@ class Session:
         return lora.read(model, adapters, self._adapter)
 
     def save(self, unlearned: Unlearned, evaluation: dict[str, Any] | None) -> None:
-        """Write the unlearned model and its evaluation; adapters and the frozen model each by itself."""
+        """Write the unlearned model and its scores; adapters and frozen model are written separately."""
         if lora.is_adapted(unlearned.model):
             lora.write(unlearned.model, self._adapter)
             frozen = checkpoints.frozen_checkpoint(
@@ -125,5 +136,5 @@ class Session:
         self.save_evaluation(evaluation)
 
     def save_evaluation(self, evaluation: dict[str, Any] | None) -> None:
-        """Write the evaluation alone."""
+        """Write the file of scores only."""
         checkpoints.write(evaluation or {}, self._evaluation)

@@ -1,4 +1,4 @@
-"""The types in a method's signature; at run time none is loaded: ``--help`` reads every method without torch."""
+"""The types in a method's signature, for type checkers only: at run time ``--help`` reads methods without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast every sample's loss changes along a few directions in the space of weights."""
+"""Directional derivatives of every sample's loss along a few directions in the space of weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainer.cpu_arithmetic import cpu_arithmetic
 from trainer.cpu_arithmetic.convolutions import convolve
 from unlearn.curvature import Tensors, plain_attention
 
-AT_ONCE = 64  # images per batch: as many as make the transforms of weights cheap
+AT_ONCE = 64  # images per batch; enough to make the cost of transforming weights small
 
 
 def slopes(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], directions: list[Tensors]) -> list[Tensor]:
@@ -22,9 +22,10 @@ def slopes(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], direction
 
     Args:
         model: in eval mode.
+        batches: images, float [B, C, H, W], and labels, int64 [B].
         directions: tensors by parameter name, in the parameters' shapes.
     Returns:
-        For each direction a float64 tensor [N] on the CPU: gradient of sample n times the direction.
+        For each direction the inner products of the samples' gradients with it, float64 [N] on the CPU.
     """
     return (_slopes_backward if _is_simple(model) else _slopes_forward)(model, batches, directions)
 
@@ -44,11 +45,11 @@ def _is_simple(model: nn.Module) -> bool:
 def _slopes_backward(
     model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], directions: list[Tensors]
 ) -> list[Tensor]:
-    """``slopes`` out of one backward pass that forms no weight's gradient.
+    """``slopes`` by one backward pass that computes no gradients of weights.
 
-    A layer's share is the gradient of its output times what the layer, its weights replaced by the direction,
-    makes of its input: per sample a sum over the output. Four convolutions' worth of work per layer for two
-    directions, where forward mode needs six.
+    A layer's share is, for each sample, the inner product of the gradient of its output with the output that the layer
+    would have with the direction as its weights. For two directions this takes the work of four convolutions per layer,
+    where forward mode takes six.
     """
     slopes: list[Tensor] = []
     moved = {}
@@ -77,12 +78,12 @@ def _slopes_backward(
             handle.remove()
         for parameter in trained:
             parameter.requires_grad_(True)
-    by_batch = torch.cat(rows, dim=2).cpu().split([row.shape[2] for row in rows], dim=2)  # a GPU is waited for once
+    by_batch = torch.cat(rows, dim=2).cpu().split([row.shape[2] for row in rows], dim=2)  # waits for a GPU only once
     return list(torch.cat([shares.contiguous().double().sum(0) for shares in by_batch], dim=1))
 
 
 class _Moved:
-    """One layer with its parameters replaced by those of several directions at once."""
+    """A layer whose parameters are replaced by those of several directions at once."""
 
     def __init__(self, layer: nn.Module, directions: list[Tensors]):
         self.layer, self.count = layer, len(directions)
@@ -96,7 +97,7 @@ class _Moved:
             self.weight, self.bias = torch.stack(weights), torch.stack([d["bias"] for d in directions])
 
     def share(self, x: Tensor, gradient: Tensor) -> Tensor:
-        """This layer's part of the slopes, [directions, B], from its input and its output's gradient."""
+        """This layer's share of the slopes, [directions, B], from its input and the gradient of its output."""
         layer = self.layer
         if isinstance(layer, nn.Conv2d):
             moved = convolve(layer, x, self.weight, self.bias)

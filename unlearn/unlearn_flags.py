@@ -42,7 +42,7 @@ class Unlearn:
 
 @dataclass(frozen=True)
 class Further:
-    """Scores that cost more than a walk over the images. A finished run adds them; they decide no other number."""
+    """Flags of scores that need more than outputs. A finished run adds them, and they change no other number."""
 
     relearn_epochs: int = option(
         0,
@@ -102,14 +102,15 @@ class Saliency:
 
 @dataclass(frozen=True, kw_only=True)
 class ForgetArguments(Arguments):
-    """What ``main_forget.py`` and ``main_saliency.py`` are told.
+    """Arguments of ``main_forget.py`` and ``main_saliency.py``.
 
     Attributes:
-        hyper: the method's own configuration; what to find in ``main_saliency.py``, whose method is raw.
-        lora: None for a run without adapters.
-        apart: seeds of the method and of scoring, where they are not the run's.
+        scenario: what is forgotten.
+        hyper: the method's own configuration; a ``Saliency`` for ``main_saliency.py``, whose method is raw.
+        lora: flags of adapters; None for a run without them.
+        apart: seeds of the method and of scoring.
         further: costly scores that are asked for.
-        typed: every flag as typed.
+        typed: all typed flags, as words of a command line.
     """
 
     training: ClassVar[str] = "hyper"
@@ -123,7 +124,16 @@ class ForgetArguments(Arguments):
 
 
 def hyper_parameters(typed: dict[str, Any], method: Method, model: Model, preset: str | None) -> Any:
-    """The method's hyper-parameters: typed, of a preset, or what suits the architecture."""
+    """The method's hyper-parameters: typed values, else those of the preset or, without one, of the architecture.
+
+    Args:
+        typed: values by name of the flags that were typed.
+        preset: name of a preset; None for none.
+    Returns:
+        An instance of ``method.config``.
+    Raises:
+        UsageError: a value is out of range, or the method has no such preset.
+    """
     if preset is not None:
         fitting = method.preset(preset)
     elif is_transformer(model.arch):
@@ -135,10 +145,10 @@ def hyper_parameters(typed: dict[str, Any], method: Method, model: Model, preset
 
 
 def adapters(typed: dict[str, Any], method: Method, hyper: Any) -> Lora | None:
-    """The adapters that were asked for, if any.
+    """The flags of adapters; None if ``--lora`` was not typed.
 
     Raises:
-        UsageError: the method cannot train them, or they have no layer.
+        UsageError: the method cannot train adapters, or ``--lora_targets`` is empty.
     """
     lora = build(Lora, typed)
     unfit = method.unfit_for_adapters(hyper) if lora.lora else ""
@@ -153,7 +163,7 @@ def adapters(typed: dict[str, Any], method: Method, hyper: Any) -> Lora | None:
 
 
 def known_names() -> dict[str, list[str]]:
-    """All that classifiers' runs can be told apart by: names of methods, their "flags", and kinds of scenario."""
+    """Names by which runs for classification can be selected: of the "method", its "flags", and the "scenario"."""
     configs = [registry.get(name).config for name in registry.names()]
     flags = sorted({each.name for config in (*configs, Lora) for each in fields(config)})
     return {"method": registry.table_names(), "flags": flags, "scenario": list(KINDS)}

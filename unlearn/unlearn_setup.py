@@ -1,4 +1,4 @@
-"""What a script that unlearns has settled before an image is read: method, model, and what to forget."""
+"""The checked inputs of a run that unlearns, before an image is read: method, model, and what to forget."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from utils.run_flags import Apart
 
 @dataclass(frozen=True, kw_only=True)
 class UnlearnSetup(Setup):
-    """An unlearning before its data are read.
+    """A run that unlearns, before its data are read.
 
     Attributes:
+        method: the method.
         hyper: the method's configuration.
         mask_file: ``--mask`` as typed.
-        checkpoint: the model to unlearn, whose mask is held; None where new dense weights will do.
-        rewound: weights that replace the checkpoint's, or None.
-        update_mask: the weights that may change; None for all.
+        checkpoint: the model to unlearn, whose mask is held; None for a method that starts from new dense weights.
+        rewound: checkpoint of ``--rewind_pth``, whose weights replace those of ``checkpoint``; None for none.
+        update_mask: boolean tensors by parameter name, True where a weight may change; None for all.
         allow_mismatch: go on although the model was trained on other images.
     """
 
@@ -45,23 +46,23 @@ class UnlearnSetup(Setup):
 
     @property
     def mask(self) -> Mask:
-        """The weights to hold at zero; empty for a dense model."""
+        """Boolean tensors by parameter name, False where a weight is held at zero; empty for a dense model."""
         return {} if self.checkpoint is None else self.checkpoint.mask
 
     def unlearning_result(self, **facts: Any) -> Result:
-        """``result`` with the method and what decides its numbers."""
+        """``result`` with entries for the method, its name in papers, ``--compat`` and the seed."""
         method, run = self.method, self.run
         known = {"method": method.name, "paper_name": method.paper, "compat": run.compat, "seed": run.seed}
         return self.result(**{**known, **facts})
 
     @property
     def unlearn_seed(self) -> int:
-        """The seed of what the method draws."""
+        """The seed of the method's random numbers."""
         return self.run.seed
 
     @property
     def weights(self) -> Checkpoint | None:
-        """Those that the method begins with; None for new ones."""
+        """The checkpoint of the weights that the method starts from; None for new weights."""
         return self.rewound or (None if self.method.fresh else self.checkpoint)
 
 
@@ -70,12 +71,13 @@ class ForgetSetup(UnlearnSetup):
     """A run of ``main_forget.py`` or ``main_saliency.py``.
 
     Attributes:
-        reference: the retrained model to compare outputs with, or None.
-        adapters: what trains in place of the weights, or None.
+        scenario: what is forgotten, in numbers.
+        reference: the retrained model to compare outputs with; None for none.
+        adapters: the adapters that train instead of the weights; None for none.
         apart: seeds of the method and of scoring.
         further: costly scores that are asked for.
-        typed: every flag as typed.
-        verbose: print every attack.
+        typed: all typed flags, as words of a command line.
+        verbose: print the numbers of every attack.
     """
 
     scenario: Scenario
@@ -88,12 +90,12 @@ class ForgetSetup(UnlearnSetup):
 
     @property
     def unlearn_seed(self) -> int:
-        """The seed of what the method draws."""
+        """The seed of the method's random numbers."""
         return self.run.seed if self.apart.unlearn_seed is None else self.apart.unlearn_seed
 
     @property
     def seeds(self) -> dict[str, int | None]:
-        """Every seed that has a part in the run, by what it decides; of training that of the checkpoint, if it says."""
+        """The run's seeds by what they decide; for "train" that of the checkpoint, if it records one."""
         stored = {} if self.checkpoint is None else origin.facts(self.checkpoint.extra)
         run = self.run
         return {
@@ -106,7 +108,11 @@ class ForgetSetup(UnlearnSetup):
 
 
 def set_up(arguments: ForgetArguments) -> ForgetSetup:
-    """Refuse what can be refused without reading data: device, data set, what to forget, architecture, checkpoints."""
+    """Check device, data set, what to forget, architecture and checkpoints without reading data.
+
+    Raises:
+        UsageError: one of them cannot be used.
+    """
     flags, hyper, method = arguments.unlearn, arguments.hyper, registry.get(arguments.unlearn.unlearn)
     device, dataset = inputs(arguments)
     check_validation(method, dataset)
@@ -148,7 +154,7 @@ def set_up(arguments: ForgetArguments) -> ForgetSetup:
 
 
 def about(method: Method, script: str, files: list[str]) -> dict[str, Any]:
-    """The entries of a ``Setup`` that follow from the method."""
+    """The entries of an ``UnlearnSetup`` that follow from the method."""
     words = {"label": method.name, "title": f"{method.name}, {method.summary}"}
     words["reader"] = f"{method.name} or this script"
     return {**words, "script": script, "method": method, "outputs": files, "temporary": (method.outputs[2],)}
@@ -157,11 +163,15 @@ def about(method: Method, script: str, files: list[str]) -> dict[str, Any]:
 def starting(
     mask_file: str | None, allow_mismatch: bool, hyper: Any, built: Network, checkpoint: Checkpoint | None
 ) -> tuple[dict[str, Any], str | None]:
-    """The entries of an ``UnlearnSetup`` that say where the method starts, and the SHA-256 of what chooses weights.
+    """The entries of an ``UnlearnSetup`` for what the method starts from.
 
     Args:
         mask_file: ``--mask`` as typed.
-        hyper: the method's configuration, whose further files are opened.
+        hyper: the method's configuration; the files that it names are opened.
+        built: the architecture.
+        checkpoint: the model to unlearn; None for new weights.
+    Returns:
+        The entries, and the SHA-256 of a file of saliency, Fisher information or importances, if one is named.
     Raises:
         UsageError: such a file is damaged or does not fit.
     """
@@ -174,7 +184,7 @@ def starting(
 
 
 def check_validation(method: Method, dataset: DatasetInfo) -> None:
-    """Refuse a method that trains on validation images where there are none, or the test images stand in for these.
+    """Refuse a method that trains on validation images if there are none, or if the test images take their place.
 
     Raises:
         UsageError: names the method and the data set.

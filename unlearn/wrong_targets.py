@@ -1,4 +1,4 @@
-"""Training on both sets, the forget set under other targets than its own."""
+"""Train on both sets, with wrong targets for the forget set."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from utils.errors import UsageError
 
 
 def of_epochs(sets: Sets, config: Any, context: Context) -> Callable[[int], Tensor]:
-    """Random targets of the forget set for every epoch, or the same for all, as ``config.relabel`` says.
+    """A function from an epoch's number to random targets of the forget set, int64 [n] in its order.
 
-    They are never the true ones; with ``--compat reference`` they may be.
+    They are drawn for every epoch or once, as ``config.relabel`` says. They are never the true ones, except that with
+    ``--compat reference`` they can be.
     """
 
     def wrong(epoch: int) -> Tensor:
@@ -39,16 +40,18 @@ def train(
     wrong: Callable[[int], Tensor],
     after: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Train on both sets, the forget set with targets ``wrong(epoch)``, int64 [n] in its order.
+    """Train on both sets, with ``wrong(epoch)`` as the targets of the forget set.
 
     Args:
-        after: called after every step with its number, from 0, and that of all steps.
+        config: hyper-parameters of RL, SalUn or SalUn-soft.
+        wrong: maps an epoch's number, from 0, to targets, int64 [n] in the order of the forget set.
+        after: called after every step with its number, from 0, and the number of all steps; None for nothing.
     Raises:
-        UsageError: weights, or another loss of the forget set, for an order in which no step has both sets.
+        UsageError: loss weights, or another loss of the forget set, need steps with a batch of each set.
     """
     by_default = "joint" if context.compat == "fixed" or context.dataset.startswith("cifar100") else "alternate"
     order = config.order or by_default
-    alone = {"unlearn_loss": "rl", "forget_alpha": 1.0, "remain_alpha": 1.0}  # what other orders know
+    alone = {"unlearn_loss": "rl", "forget_alpha": 1.0, "remain_alpha": 1.0}  # the only values for other orders
     for name, value in alone.items():
         if order != "paired" and getattr(config, name) != value:
             raise UsageError(f"--{name} {getattr(config, name)}: needs --order paired, a batch of both sets in a step")

@@ -17,7 +17,7 @@ TRAIN = (151, 161, 143, 131, 147, 154, 150, 136, 127, 138)
 
 
 def read(root: Path, size: int | None) -> tuple[Arrays, Arrays, tuple[str, ...]]:
-    """Training and test digits at ``size``, 32 without it."""
+    """Training and test digits of ``size`` x ``size`` pixels, 32 x 32 for None; see ``catalog.Source.read``."""
     import numpy as np
     from sklearn.datasets import load_digits
 
@@ -33,8 +33,9 @@ def read(root: Path, size: int | None) -> tuple[Arrays, Arrays, tuple[str, ...]]
 def read_noisy(root: Path, size: int | None) -> tuple[Arrays, Arrays, tuple[str, ...]]:
     """The digits at 8x8 with the difference of two random bytes added to each pixel, the same noise every time.
 
-    Its standard deviation is 0.41 of white: a model can learn the training images by heart, yet reads only about four
-    in five of the others. Whole numbers of a frozen generator, so that every machine has the same bytes.
+    The noise has a standard deviation of 0.41, where 1 is white. A model can memorise the training images, yet
+    recognises only about four in five of the test images. Whole numbers from a frozen generator give the same bytes on
+    every machine.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""ImageNet (ILSVRC 2012) in class folders; ``val`` tests, because its own ``test`` has no labels."""
+"""ImageNet (ILSVRC 2012) in class folders; ``val`` is the test set, because its own ``test`` has no labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Latents that ``main_generate.py encode`` has made of another data set: distributions, not images.
+"""Latents that ``main_generate.py encode`` made of another data set: a normal distribution for each image.
 
 A folder holds ``train.npy`` and ``test.npy``, float32 [N, H, W, 2 * C], mean and standard deviation of every image's
 latents, ``train_labels.npy`` and ``test_labels.npy``, int64 [N], and ``latents.json`` with the names of the classes,
@@ -25,9 +25,9 @@ PARTS = ("train", "test")
 
 
 def facts(root: Path) -> dict[str, Any]:
-    """Names of the classes, side of the images and digest of the autoencoder.
+    """The content of ``latents.json``: names of the classes, side of the images and digest of the autoencoder.
 
-    Raises UsageError: there are none.
+    Raises UsageError: the file is missing or unreadable.
     """
     flag = f"--data {root}"
     if not (root / FACTS).is_file():
@@ -46,7 +46,10 @@ def completed(source: Source, root: Path) -> Source:
 
 
 def read(root: Path, size: int | None) -> tuple[Arrays, Arrays, tuple[str, ...]]:
-    """Training and test latents with their labels, and the names of the classes."""
+    """Training and test latents, float32 [N, H, W, 2 * C], with their labels, and the names of the classes.
+
+    Raises UsageError: ``size`` is not that of the encoded images, or a file is missing or unreadable.
+    """
     stored = facts(root)
     if size not in (None, stored["side"]):
         raise UsageError(

@@ -1,7 +1,7 @@
 """MNIST (LeCun et al. 1998) and Fashion-MNIST (Xiao et al. 2017): IDX files, a download, or a class-folder tree.
 
-Grey images of 28 pixels become three equal channels of 32, as in Deep Unlearn (Cadet et al. 2025), whose code mirrors
-digits too while it trains.
+Grey images of 28x28 pixels become three equal channels of 32x32, as in Deep Unlearn (Cadet et al. 2025). Its code also
+mirrors digits during training, which ``--compat reference`` does too.
 """
 
 from dataset.catalog import NUMERALS, Source, register

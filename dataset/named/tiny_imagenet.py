@@ -21,8 +21,9 @@ def listing(root: Path) -> tree.Listing:
     """The files of ``train/<wnid>/images``, and those of ``val`` in two halves; labels by sorted wnid.
 
     Validation images lie in ``val/images`` with ``val/val_annotations.txt`` beside it, or sorted into
-    ``val/<wnid>/images``; where the reference's code has moved half of those to ``test/<wnid>/images``,
-    both folders are read, which gives the same halves.
+    ``val/<wnid>/images``. The reference's code moves half of the latter to ``test/<wnid>/images``. Both folders are
+    then read, which gives the same halves.
+
     Raises UsageError: a missing part, or annotations that do not fit the images.
     """
     if not tree.is_tree(root):
@@ -44,7 +45,7 @@ def listing(root: Path) -> tree.Listing:
 
 
 class _Others(tree.LeftOut):
-    """Passes over the lists that the data set has beside its images."""
+    """Does not count the data set's own text files beside the images."""
 
     def file(self, path: str) -> None:
         if not path.endswith(("_boxes.txt", "_annotations.txt")):

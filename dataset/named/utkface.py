@@ -1,6 +1,6 @@
-"""UTKFace (Zhang et al. 2017), aligned and cropped: faces in five classes of age, by the benchmark Deep Unlearn.
+"""UTKFace (Zhang et al. 2017), aligned and cropped: faces in five classes of age, as in the benchmark Deep Unlearn.
 
-A file is called AGE_GENDER_RACE_DATE.jpg. Files are taken by name, whatever the order of the folder.
+A file is called AGE_GENDER_RACE_DATE.jpg. Files are sorted by name before they are divided.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ AGE = re.compile(r"([0-9]{1,3})_")
 
 
 def listing(root: Path) -> tree.Listing:
-    """The images by age; a fifth of them, drawn at random, test.
+    """The images by class of age; a fifth of them, drawn at random with a fixed seed, are test images.
 
     Raises UsageError: there are none, or too few to divide.
     """
@@ -61,7 +61,7 @@ def _place(root: Path) -> Path:
 
 
 def _words(paths: list[bytes]) -> str:
-    """How many there are, how many there should be, and a digest by which two folders can be compared."""
+    """How many images there are and should be, and a digest of their names by which folders can be compared."""
     names = hashlib.sha256(b"\n".join(map(os.path.basename, paths))).hexdigest()[:16]
     missing = "" if len(paths) == PUBLISHED else f", {PUBLISHED:,} as published"
     return f"{len(paths):,} images{missing}; names' digest {names}"

@@ -1,4 +1,4 @@
-"""The default: a tenth of every class, drawn by ``--split_seed``, validates, and ``--seed`` draws what is forgotten."""
+"""The default split: ``--split_seed`` draws a tenth of every class for validation, ``--seed`` the images to forget."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from dataclasses import replace
 from dataset.split import BaseSplit, Draw, scheme, split_base
 from utils.errors import UsageError
 
-REFERENCE_BASE_SEED = 1  # the reference trains on this split whatever its flags say
+REFERENCE_BASE_SEED = 1  # the reference trains on this split, whatever seed is typed
 
 
 @scheme("seeds")
 def seeds(draw: Draw) -> BaseSplit:
     """The split of ``--split_seed``, or of ``--seed`` without it.
 
-    In ``--compat reference`` models are trained on split 1, and forget and retain images come from that of ``--seed``.
+    With ``--compat reference``, models are trained on the split of seed 1 by default, and forget and retain images come
+    from the split of ``--seed``.
+
+    Raises UsageError: the scheme was given an argument.
     """
     if draw.argument:
         raise UsageError(f"--split seeds:{draw.argument}: seeds takes no argument; give --split_seed {draw.argument}")

@@ -1,4 +1,4 @@
-"""The fixed split of Deep Unlearn (Cadet et al. 2025): 15 % validate, a tenth of the rest is forgotten."""
+"""The fixed split of Deep Unlearn (Cadet et al. 2025): 15 % for validation, a tenth of the rest is forgotten."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ SEED, VALIDATION, FORGOTTEN = 123, 0.15, 0.1
 
 @scheme_by_count("deepunlearn")
 def deepunlearn(argument: str, total: int) -> dict[str, np.ndarray]:
-    """Retain, forget and validation images of ``total``, int64, each in the order drawn.
+    """Positions of retain, forget and validation images among ``total`` training images, int64, in the order drawn.
 
-    scikit-learn draws them, classes are not balanced, and nothing but the number of images decides.
+    scikit-learn draws them without balancing classes, so only the number of images matters.
+
     Raises UsageError: an argument, or too few images.
     """
     from sklearn.model_selection import train_test_split

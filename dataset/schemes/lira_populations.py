@@ -1,8 +1,8 @@
 """The populations of Deep Unlearn's U-LiRA (Cadet et al. 2025): ``lira:S:J`` is forget set J of split S.
 
-One twentieth of the training images validates, the same in all splits. Half of the others train in split S, the
-other half no model of this split sees. A tenth of those that train is forget set J. Models that are trained on all
-images of split S are the same for every J, and their checkpoints have the same digest.
+A twentieth of the training images is for validation, the same in all splits. In split S half of the others are trained
+on, and no model of this split sees the other half. Forget set J is a tenth of the images that are trained on. A model
+that is trained on all of these is the same for every J, and so is the digest in its checkpoint.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ SEED, SPLITS, FORGET_SETS = 123, 64, 10
 
 
 def population_numbers(name: str | None) -> tuple[int, int] | None:
-    """Split S and forget set J of a value of ``--split``; None for any other split.
+    """S and J of ``lira:S:J``, a value of ``--split``; None for any other split.
 
-    Raises UsageError: the value begins with "lira" and has no such numbers.
+    Raises UsageError: a value ``lira:...`` without two such numbers.
     """
     kind, _, argument = (name or "").partition(":")
     return _numbers(argument) if kind == "lira" else None
@@ -28,9 +28,9 @@ def population_numbers(name: str | None) -> tuple[int, int] | None:
 
 @scheme_by_count("lira")
 def lira(argument: str, total: int) -> dict[str, np.ndarray]:
-    """Retain, forget and validation images of ``total``, int64, each in the order drawn.
+    """Positions of retain, forget and validation images among ``total`` training images, int64, in the order drawn.
 
-    Raises UsageError: numbers that are none or out of range, or too few images.
+    Raises UsageError: ``argument`` is not S:J with numbers in range, or there are too few images.
     """
     split, forget_set = _numbers(argument)
     order = np.random.default_rng(SEED).permutation(total)

@@ -17,14 +17,14 @@ from evaluation.populations.roc import Bootstrap, curve, interval, roc, samples,
 from evaluation.populations.ulira import halved, mean, pooled, ulira
 from utils.errors import UsageError
 
-ATTACKS = {  # by what is typed, the names of the findings
+ATTACKS = {  # names of findings, by the word that --attack takes
     "ulira": ("U-LiRA", "U-LiRA against Retrain"),
     "lira": ("LiRA online", "LiRA offline"),
     "rmia": ("RMIA online", "RMIA offline"),
     "klom": ("KLoM",),
 }
-ENOUGH = 64  # shadow models on either side of an image from which each image has a variance of its own
-REFERENCES = 64  # models that RMIA compares with at most
+ENOUGH = 64  # with fewer shadow models on a side, LiRA takes one variance for all images
+REFERENCES = 64  # RMIA takes at most so many reference models
 
 Pair = tuple[int, int]
 
@@ -34,9 +34,9 @@ class Models:
     """The models of one density.
 
     Attributes:
-        shadows: originals, each once, or retrained models where there are none; what LiRA and RMIA learn from.
-        retrained: what is compared with.
-        rows: by name what is judged, among it the controls: originals, and retrained models.
+        shadows: models that LiRA and RMIA learn from: originals, each once, or retrained models if there are none.
+        retrained: models that the judged ones are compared with.
+        rows: models to judge by row: each method's, and as controls the originals and the retrained models.
     """
 
     shadows: list[Outputs]
@@ -46,19 +46,23 @@ class Models:
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """What one attack says of one row.
+    """The result of one attack on one row.
 
     Attributes:
-        numbers: of ``roc`` with ``balanced_accuracy``, in [0, 1]; of KLoM, nats.
-        intervals: (lower, upper) by the same names; empty where there is one split.
+        attack: name of the attack, from ``ATTACKS``.
+        row: name of the row.
+        numbers: the numbers of ``roc`` with ``balanced_accuracy``, in [0, 1]; for KLoM means in nats.
+        intervals: (lower, upper) by the same names; empty if there is one split.
+        models: how many models were judged.
+        splits: their split numbers, ascending.
+        members, others: how many scores are of forgotten and of never seen images. For KLoM ``members`` is the mean
+            size of the forget sets.
+        curve: false and true positive rates at some hundred points; None for KLoM.
+        per_image: balanced accuracy by image, in [0, 1], NaN for images without a score; for U-LiRA only.
+        lead: by how many nats an image scores higher on average where it was forgotten than where it was never seen,
+            NaN likewise; for U-LiRA only.
         samples: the AUC, or KLoM of forgotten images, on bootstrap samples of splits, float64 [draws]; sample i of
-            every finding on the same splits is of the same splits.
-        models: how many were judged.
-        splits: the numbers of theirs, ascending.
-        members, others: scores of forgotten and of never seen images; images, for KLoM.
-        curve: false and true positive rates, some hundred points.
-        per_image: of U-LiRA alone, the share of right answers by image, in [0, 1], NaN where there is none.
-        lead: and by how many nats forgotten ones score higher on average, NaN likewise.
+            every finding on the same splits draws the same splits. None if there is one split.
     """
 
     attack: str
@@ -77,17 +81,18 @@ class Finding:
 
 @dataclass
 class Findings:
-    """What could be found, and why not the rest: by attack and reason, the rows."""
+    """The findings, and the rows for which there are none, by attack and reason."""
 
     found: list[Finding] = field(default_factory=list)
     skipped: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
 
 def run(models: Models, attacks: Sequence[str], bootstrap: Bootstrap) -> Findings:
-    """Every attack on every row that there are models enough for.
+    """Run every attack on every row that has enough models for it.
 
     Args:
-        attacks: of ``ATTACKS``.
+        attacks: keys of ``ATTACKS``.
+        bootstrap: how the intervals are drawn.
     """
     findings = Findings()
     for row, targets in models.rows.items():
@@ -104,9 +109,11 @@ def run(models: Models, attacks: Sequence[str], bootstrap: Bootstrap) -> Finding
 def standing_in(originals: Sequence[Outputs], others: Sequence[Outputs]) -> list[Outputs]:
     """The originals of every split and forget set of ``others``.
 
-    All originals of a split are trained on the same images. One that was trained for another forget set of its split,
-    or for none, stands in where there is none for this one.
+    All originals of a split are trained on the same images. If there is none for a forget set, the originals for
+    another forget set of this split, or for none, stand in.
 
+    Returns:
+        Originals with the ``retain`` and ``forget`` images of the model in ``others`` that they belong to.
     Raises:
         UsageError: an original was trained on other images, or a split has none.
     """
@@ -128,7 +135,7 @@ def standing_in(originals: Sequence[Outputs], others: Sequence[Outputs]) -> list
 
 
 def _in_place(original: Outputs, partner: Outputs) -> Outputs:
-    """An original for the forget set of a model of its split."""
+    """An original, with the retain and forget images of a model of the same split."""
     run = f"{original.run} for forget set {partner.forget_set}"
     return replace(original, retain=partner.retain, forget=partner.forget, forget_set=partner.forget_set, run=run)
 
@@ -137,7 +144,7 @@ def _in_place(original: Outputs, partner: Outputs) -> Outputs:
 
 
 def _ulira(models: Models, targets: list[Outputs], name: str, bootstrap: Bootstrap) -> Finding:
-    """U-LiRA in one of its two readings; see ``for_ulira``."""
+    """U-LiRA against images that models never saw, or against retrained models; see ``for_ulira``."""
     if name == ATTACKS["ulira"][0]:
         judged, held_out, split = for_ulira(targets)
     else:
@@ -151,7 +158,10 @@ def _ulira(models: Models, targets: list[Outputs], name: str, bootstrap: Bootstr
 
 
 def _against(targets: list[Outputs], retrained: list[Outputs]) -> tuple[list[Outputs], list[Outputs]]:
-    """What is judged, and the retrained models beside it: for these themselves, the first and second of each pair."""
+    """The models to judge, and the retrained models to compare them with.
+
+    If the retrained models themselves are judged, the first of each split and forget set is compared with the second.
+    """
     ranked = _ranked(retrained)
     if targets[0].kind == "retrained":
         halves = ([model for rank, model in ranked if rank == half] for half in (0, 1))
@@ -166,7 +176,7 @@ def _against(targets: list[Outputs], retrained: list[Outputs]) -> tuple[list[Out
 
 
 def _ranked(models: Sequence[Outputs]) -> Iterator[tuple[int, Outputs]]:
-    """Models with their places among those of their split and forget set."""
+    """Each model with its rank, from 0, among the models of its split and forget set."""
     seen: Counter[Pair] = Counter()
     for model in models:
         yield seen[model.pair], model
@@ -208,10 +218,12 @@ Attack = Callable[[list[Outputs], list[Outputs]], tuple[np.ndarray, np.ndarray, 
 
 
 def _in_halves(name: str, models: Models, targets: list[Outputs], attack: Attack, bootstrap: Bootstrap) -> Finding:
-    """An attack on each half of the splits by the other's models, which also say above which score to call a member.
+    """Attack each half of the splits with shadow models of the other half.
+
+    The score above which an image is called a member, for the balanced accuracy, is also chosen on the other half.
 
     Args:
-        attack: from shadow models and targets to scores, who is a member, and splits, each [n].
+        attack: maps shadow models and targets to scores, whether each is of a member, and its split, each [n].
     """
     places = {
         split: place for place, split in enumerate(sorted({model.split for model in (*models.shadows, *targets)}))
@@ -239,7 +251,7 @@ def _in_halves(name: str, models: Models, targets: list[Outputs], attack: Attack
 
 
 def _cut(scores: np.ndarray, members: np.ndarray) -> float:
-    """The score above which calling an image a member is right most often, both kinds counting the same."""
+    """The threshold of the best balanced accuracy: an image of a larger score is called a member."""
     fpr, tpr = curve(scores, members)
     ascending = np.append(np.inf, np.unique(scores)[::-1])
     best = int((tpr - fpr).argmax())
@@ -254,7 +266,7 @@ def _judged(
     threshold: float | None,
     bootstrap: Bootstrap,
 ) -> Finding:
-    """The numbers of an attack's scores, with intervals where there are several splits."""
+    """A ``Finding`` from an attack's scores, with intervals if there are several splits."""
     numbers, judged = roc(scores, members, threshold), tuple(np.unique(splits).tolist())
     drawn = samples(scores, members, splits, threshold, halved(splits), bootstrap) if len(judged) > 1 else {}
     intervals = {key: interval(values, bootstrap.level) for key, values in drawn.items()}
@@ -266,7 +278,8 @@ def _judged(
 def _klom(models: Models, targets: list[Outputs], name: str, bootstrap: Bootstrap) -> Finding:
     """KLoM of forgotten, retained and never seen images, the mean over splits and forget sets.
 
-    Retrain is judged by halves of itself: that is the least that finitely many models can reach.
+    Retrained models are judged by comparing one half of them with the other, which is the least that so few models can
+    reach.
     """
     by_pair: dict[Pair, tuple[list[Outputs], list[Outputs]]] = {}
     itself = targets[0].kind == "retrained"
@@ -302,7 +315,7 @@ def _klom_of_pair(unlearned: list[Outputs], retrained: list[Outputs]) -> dict[st
 
 
 def _of_means(lines: list[dict[str, float]], splits: np.ndarray, bootstrap: Bootstrap) -> dict[str, np.ndarray]:
-    """Means over pairs on bootstrap samples of splits, float64 [draws], by name."""
+    """Mean of every number over the pairs, for each bootstrap sample of splits: float64 [draws] by name."""
     names, position = np.unique(splits, return_inverse=True)
     times = np.random.default_rng(bootstrap.seed).multinomial(
         len(names), [1 / len(names)] * len(names), bootstrap.draws

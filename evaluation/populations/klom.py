@@ -1,4 +1,4 @@
-"""KLoM: how far the margins of unlearned models are distributed from those of models retrained without the images."""
+"""KLoM: divergence between the margins of unlearned models and those of models retrained without the images."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import numpy as np
 from utils.errors import UsageError
 
 VARIANTS = ("default", "easydub", "data_unlearning_bench")
-BINS, CLIP, LEAST = 20, 100.0, 1e-5  # bins of a histogram; largest margin; least share of a bin that is divided by
+BINS, CLIP, LEAST = 20, 100.0, 1e-5  # bins of a histogram; largest margin; least share of a bin as a divisor
 
 
 def klom(unlearned: np.ndarray, oracle: np.ndarray, variant: str = "default") -> np.ndarray:
-    """Kullback-Leibler divergence of margins of every image, in nats, in [0, ln 1e5].
+    """Kullback-Leibler divergence of margins of every image, in nats, from 0 to about ln 1e5.
 
-    Margins are clipped to [-100, 100] and counted in 20 equal bins from the smallest to the largest of both groups;
-    KL(unlearned || oracle) of the shares, empty bins of the oracle taken as 1e-5.
-    ``default`` counts the largest value and renormalises the oracle's shares. ``easydub`` does neither, as coded
-    there. ``data_unlearning_bench`` loses the largest value, renormalises both, and is KL(oracle || unlearned).
+    Margins are clipped to [-100, 100] and counted in 20 equal bins from the smallest to the largest of both groups. The
+    result is KL(unlearned || oracle) of the shares, where empty bins of the oracle count as 1e-5.
+
+    The variant ``default`` counts the largest value and renormalises the oracle's shares after this. ``easydub`` does
+    neither, like the code of that name. ``data_unlearning_bench`` does not count the largest value, renormalises, and
+    is KL(oracle || unlearned), where empty bins of the unlearned models count as 1e-5.
 
     Args:
         unlearned: margins of the unlearned models, float [n, images].
@@ -56,7 +58,7 @@ def _shares(margins: np.ndarray, edges: np.ndarray, closed: bool) -> np.ndarray:
 
 
 def _divergence(p: np.ndarray, q: np.ndarray, renormalised: bool) -> np.ndarray:
-    """KL(p || q) over the first axis, empty bins of q raised to ``LEAST`` where p has something."""
+    """KL(p || q) over the first axis; bins of q are raised to ``LEAST`` where p is not 0."""
     q = np.where(p > 0, np.maximum(q, LEAST), q)
     if renormalised:
         q = q / np.maximum(q.sum(0), LEAST)

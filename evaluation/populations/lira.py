@@ -1,4 +1,4 @@
-"""LiRA: was an image in a model's training set, judged by shadow models that were and were not trained on it."""
+"""LiRA: judge whether a model was trained on an image, by shadow models that were and that were not."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def lira(
 ) -> np.ndarray:
     """Likelihood ratio of every image under every target model; larger means member.
 
-    Per image and query, a normal distribution with the median and the standard deviation of the shadow models that
-    were trained on the image, and one of those that were not. ``online`` is the mean over queries of the difference
-    of their log densities; ``offline`` needs only models that were not trained on the image and takes
-    -log Pr[N > z], so that an image far below them is no member.
+    For each image and query, a normal distribution is fitted to the shadow models that were trained on the image (IN),
+    and one to those that were not (OUT), by median and standard deviation. ``online`` is the log density under IN minus
+    that under OUT. ``offline`` needs OUT only and is -log Pr[N > z] for N of this distribution, so a margin far below
+    those of the OUT models speaks against membership. Both are means over the queries.
 
     Args:
         shadow_z: margins of the shadow models, float [M, N, A] with A queries per image, such as flips.
@@ -47,12 +47,19 @@ def lira(
 def lira_as_coded(
     shadow_z: np.ndarray, shadow_in: np.ndarray, target_z: np.ndarray, variant: str, fixed_variance: bool = False
 ) -> np.ndarray:
-    """What LiRA's released code computes, its sign turned so that larger means member; arguments as of ``lira``.
+    """What LiRA's released code computes, with the sign changed so that larger means member.
 
-    It differs from ``lira`` in four points: both sides are cut to the smallest number of models that any image has,
-    in the models' order; a fixed variance is around the grand mean of the IN models, for both sides (of the OUT
-    models, offline); the offline score is a two-sided density; the variance has no floor, and infinities and NaN
-    come out where models agree.
+    It differs from ``lira`` in four points. Both sides are cut to the smallest number of models that any image has,
+    in the models' order. A fixed variance is that around the grand mean of the IN models, used for both sides (of the
+    OUT models, if offline). The offline score is a two-sided density. The variance has no floor, so scores can be
+    infinite or NaN where models agree.
+
+    Args:
+        shadow_z, shadow_in, target_z, variant, fixed_variance: those of ``lira``.
+    Returns:
+        float64 [T, N].
+    Raises:
+        UsageError: shapes or values cannot be used, or an image has no shadow model on one side.
     """
     shadow_z, shadow_in, target_z = _checked(shadow_z, shadow_in, target_z, variant)
     most = min(shadow_in.sum(0).min(), (~shadow_in).sum(0).min())

@@ -1,4 +1,4 @@
-"""Normal distributions fitted to the models on one side of an attack, image by image."""
+"""Normal distributions of margins over the models on one side of an attack, fitted image by image."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ LEAST_SPREAD = 1e-3  # where all models agree, their margins have no spread to d
 
 @dataclass(frozen=True)
 class Moments:
-    """What the models say of each image; NaN among the margins means that a model says nothing.
+    """Count, mean and squared deviations of the models' margins for each image.
 
     Attributes:
-        count: number of models, int [...].
+        count: number of models that have a margin for the image, int [...].
         mean: their mean margin, float64 [...]; 0 where there is no model.
         squares: sum of squared deviations from the mean, float64 [...].
     """
@@ -35,7 +35,7 @@ class Moments:
 
 
 def moments(margins: np.ndarray) -> Moments:
-    """Count, mean and squared deviations over the first axis, without the NaN: float [M, ...] to [...]."""
+    """Count, mean and squared deviations over the first axis, the models': float [M, ...] to [...]; NaN is left out."""
     known = ~np.isnan(margins)
     count = known.sum(0)
     mean = np.where(known, margins, 0.0).sum(0) / np.maximum(count, 1)

@@ -1,4 +1,4 @@
-"""``outputs.npz``: what one model says of every image, and which images it was trained on; arranged for each attack.
+"""``outputs.npz``: one model's margin on every image and which images it was trained on; arranged for each attack.
 
 The entries of the file, none of which needs pickle:
 
@@ -32,7 +32,7 @@ from utils import files
 from utils.errors import UsageError
 
 NAME = "outputs.npz"
-LAST_EPOCH = "last_"  # in front of it: a training's weights of the last epoch, not those of the best
+LAST_EPOCH = "last_"  # prefix of NAME for the weights of a training's last epoch instead of its best
 KINDS = ("original", "retrained", "unlearned")
 MOST = 1 << 30  # bytes of a file, and of what it unpacks to
 ENOUGH = 1000  # images of RMIA's population: a score is a multiple of one over their number
@@ -80,10 +80,10 @@ class Outputs:
 
 
 def wanted(pairs: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
-    """The splits and forget sets that a whole population has, to judge by those that there are.
+    """The pairs of split and forget set that a complete population has, inferred from the pairs that there are.
 
-    That is every split with every forget set; these pairs alone where no two splits have a forget set of one number,
-    as where each split draws its own.
+    These are all combinations of a split and a forget set. If no two pairs share the number of a forget set, as when
+    each split draws its own, they are the given pairs alone.
     """
     known = set(pairs)
     splits, sets = ({pair[side] for pair in known} for side in (0, 1))
@@ -131,10 +131,11 @@ def for_ulira(
     """The first three arguments of ``ulira``.
 
     Args:
-        unlearned: models of one method, one for each of some splits times some forget sets, or the same number for
-            each; originals or retrained ones in their place are the controls.
-        retrained: as many models of the same splits and forget sets that never saw the forgotten images, to compare
-            with in this order; by default the models of ``unlearned`` on the images outside of their own split.
+        unlearned: models of one method, equally many for every combination of split and forget set (``wanted``).
+            Originals or retrained models may be given instead, as controls.
+        retrained: models that never saw the forgotten images, as many as there are ``unlearned`` for each split and
+            forget set. Their margins of the forgotten images are compared with, in this order. None compares with the
+            margins of the ``unlearned`` models on images that they never saw.
     Returns:
         Margins of forgotten and of never seen images, float32 [models, images], NaN elsewhere; splits, int [models].
     Raises:
@@ -168,9 +169,10 @@ class ForLira:
 
     Attributes:
         shadow_z, shadow_in, target_z: as ``lira`` takes them, one query per image: [M, n, 1], [M, n], [T, n, 1].
-        images: which images these are, int [n].
-        members: images that the target was to forget, bool [T, n].
-        scored: those and the ones that it never saw, bool [T, n]; what it retains is not asked for.
+        images: indices of the n images, int [n].
+        members: which of them the target was to forget, bool [T, n].
+        scored: which scores count, bool [T, n]: those of members and of images that the target never saw, but not of
+            retained images.
     """
 
     shadow_z: np.ndarray
@@ -182,13 +184,14 @@ class ForLira:
 
 
 def for_lira(shadows: Sequence[Outputs], targets: Sequence[Outputs], variant: str = "online") -> ForLira:
-    """The images of which ``lira`` can tell whether a target was trained on them, as it takes them.
+    """The arguments of ``lira``, for the images that a target forgot or never saw and that have enough shadow models.
 
     Args:
         shadows: original or retrained models of other splits than the targets.
         targets: unlearned models.
+        variant: "online" needs 2 shadow models that were and 2 that were not trained on an image, "offline" the latter.
     Raises:
-        UsageError: the shadow models do not do, or no image has enough of them.
+        UsageError: a shadow model has unlearned or shares a target's split, or no image has enough of them.
     """
     _check_attack(shadows, targets)
     inside, never = np.stack([model.trained for model in shadows]), np.stack([model.never for model in targets])
@@ -212,18 +215,21 @@ def for_lira(shadows: Sequence[Outputs], targets: Sequence[Outputs], variant: st
 def for_rmia(
     target: Outputs, references: Sequence[Outputs], least: int = ENOUGH
 ) -> tuple[Signals, Signals, np.ndarray, np.ndarray]:
-    """The first two arguments of ``rmia``, and what its scores are of.
+    """The first two arguments of ``rmia``, and which images its scores belong to.
 
-    The population are all images that trained nobody. Judged are the forgotten images, and as non-members those that
-    the target never saw; both were in the training set of at least one reference model and outside of another's.
+    The population are all images that neither the target nor a reference model was trained on. The images to judge are
+    the forgotten ones, and as non-members those that the target never saw. Of both, only images count that at least one
+    reference model was trained on and at least one was not.
 
     Args:
         references: original or retrained models of other splits than the target.
-        least: images that the population must have.
+        least: how many images the population must have.
     Returns:
-        Judged images; population; which images are judged, int [n]; whether each was forgotten, bool [n].
+        Signals of the judged images; those of the population; indices of the judged images, int [n]; whether each was
+        forgotten, bool [n].
     Raises:
-        UsageError: the references do not do, no image can be judged, or the population is too small.
+        UsageError: a reference model has unlearned or shares the target's split, no image can be judged, or the
+            population is too small.
     """
     _check_attack(references, [target])
     inside = np.stack([model.trained for model in references])
@@ -260,7 +266,7 @@ def for_klom(unlearned: Sequence[Outputs], oracles: Sequence[Outputs]) -> tuple[
 
 
 def _check_population(models: Sequence[Outputs]) -> None:
-    """Refuse no models, one that is given twice, and images of another data set."""
+    """Refuse an empty list, a model that is given twice, and models of different data sets."""
     if not models:
         raise UsageError("a population attack needs models, and none is given; name folders with an outputs.npz")
     seen: set[str] = set()
@@ -273,7 +279,7 @@ def _check_population(models: Sequence[Outputs]) -> None:
 
 
 def _check_retrained(models: Sequence[Outputs]) -> None:
-    """Refuse models to compare with that saw what was to be forgotten."""
+    """Refuse models that were not retrained, since they saw the images to forget."""
     for model in models:
         if model.kind != "retrained":
             raise UsageError(
@@ -282,7 +288,7 @@ def _check_retrained(models: Sequence[Outputs]) -> None:
 
 
 def _check_grid(words: str, models: Sequence[Outputs], grid: set[tuple[int, int]]) -> None:
-    """Refuse a population that has not one model for every split and forget set."""
+    """Refuse a population that has not equally many models for every pair of split and forget set in ``grid``."""
     pairs = [model.pair for model in models]
     for split, forget_set in sorted(grid.symmetric_difference(pairs)):
         wrong = "is missing" if (split, forget_set) in grid else "has nothing to be compared with"
@@ -298,7 +304,7 @@ def _check_grid(words: str, models: Sequence[Outputs], grid: set[tuple[int, int]
 
 
 def _check_sets(model: Outputs, other: Outputs) -> None:
-    """Refuse two models that were trained on, or are to forget, other images."""
+    """Refuse two models whose retain or forget images differ."""
     if not (np.array_equal(model.retain, other.retain) and np.array_equal(model.forget, other.forget)):
         raise UsageError(
             f"runs {model.run} and {other.run} retain or forget other images; give models of one split and forget set"
@@ -306,7 +312,7 @@ def _check_sets(model: Outputs, other: Outputs) -> None:
 
 
 def _check_attack(shadows: Sequence[Outputs], targets: Sequence[Outputs]) -> None:
-    """Refuse shadow models that unlearned, and those that share their training set with a target."""
+    """Refuse shadow models that have unlearned, and those of the same split as a target."""
     if not (shadows and targets):
         raise UsageError(f"an attack needs shadow and target models, not {len(shadows)} and {len(targets)}")
     _check_population([*shadows, *targets])

@@ -1,4 +1,4 @@
-"""RMIA: is an image more probable, relative to reference models, than images that trained nobody."""
+"""RMIA: judge whether a model was trained on an image, by comparison with images that no model was trained on."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ class Signals:
         target: under the model that is attacked, float [N].
         references: under the reference models, float [M, N].
         trained: which reference model was trained on which image, bool [M, N].
+    Raises:
+        UsageError: the shapes do not fit, or a signal is outside of [0, 1].
     """
 
     target: np.ndarray
@@ -36,23 +38,26 @@ class Signals:
             raise UsageError("RMIA: a signal is no probability; give softmax outputs of the true class")
 
     def mean(self, trained: bool) -> np.ndarray:
-        """Mean over the reference models that were, or were not, trained on the image; 0 where there is none."""
+        """Mean of ``references`` over those that were, or were not, trained on the image: [N]; 0 if there is none."""
         chosen = self.trained == trained
         return np.where(chosen, self.references, 0.0).sum(0) / np.maximum(chosen.sum(0), 1)
 
 
 def rmia(images: Signals, population: Signals, variant: str, gamma: float = 2.0, offline_a: float = 0.3) -> np.ndarray:
-    """Score of every image: the share of the population whose ratio it exceeds ``gamma`` times; larger means member.
+    """Score of every image x: the share of population images z with ratio(x) >= gamma * ratio(z); larger means member.
 
-    The ratio of an image is its probability under the target over its marginal probability. That is, ``online``, the
-    mean of the means over models trained on it and not; ``offline``, and for a population image that trained no
-    reference model, ((1 + a) * mean_out + 1 - a) / 2.
+    The ratio of an image is its probability under the target divided by its marginal probability. With ``online`` the
+    marginal is (mean_in + mean_out) / 2, from the means over the reference models that were and were not trained on the
+    image. With ``offline``, and for population images that no reference model was trained on, it is
+    ((1 + a) * mean_out + 1 - a) / 2.
 
     Args:
-        images: those that are judged.
-        population: images that did not train the target; the score's resolution is one over their number.
-        gamma: how much larger the ratio must be, at least 1.
-        offline_a: a, in [0, 1]; not to be tuned on a model that is reported.
+        images: signals of the images to judge.
+        population: signals of images that the target was not trained on; the score's resolution is one over their
+            number.
+        variant: "online" or "offline".
+        gamma: factor between the ratios, at least 1.
+        offline_a: a, in [0, 1]; do not tune it on a model that is reported.
     Returns:
         float64 [N], in [0, 1].
     Raises:
@@ -74,10 +79,16 @@ def rmia(images: Signals, population: Signals, variant: str, gamma: float = 2.0,
 
 
 def rmia_as_coded(images: Signals, population: Signals, offline_a: float = 0.3) -> np.ndarray:
-    """What ML Privacy Meter computes, offline, with gamma 1 and a strict comparison; arguments as of ``rmia``.
+    """What ML Privacy Meter computes: the offline variant with gamma 1 and a strict comparison.
 
-    Its mean over OUT models is that of the largest half of the references, after those trained on the image were set
-    to 0. For a population image all references count, so that its mean is too large and scores come out too high.
+    Its mean_out is the mean of the larger half of the references' probabilities, after those of models trained on the
+    image were set to 0. For population images nothing is set to 0, so their mean_out, and with it the score, is too
+    high.
+
+    Args:
+        images, population, offline_a: those of ``rmia``.
+    Returns:
+        float64 [N], in [0, 1].
     """
     half = max(len(images.references) // 2, 1)
 
@@ -102,7 +113,7 @@ def _ratio(signals: Signals, variant: str, offline_a: float) -> np.ndarray:
 
 
 def _enough(count: np.ndarray, words: str) -> None:
-    """Refuse images of which no reference model says anything."""
+    """Refuse images without a reference model of the kind that ``words`` describes."""
     if not count.all():
         raise UsageError(
             f"RMIA: image {int(count.argmin())} needs 1 reference model that was {words}, and there is none; "

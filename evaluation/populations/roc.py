@@ -1,4 +1,4 @@
-"""ROC numbers of an attack's scores, and how sure they are."""
+"""ROC numbers of an attack's scores, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ POINTS = 1 << 14  # distinct scores up to which an interval is exact
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How an interval is drawn: samples, its level in (0, 1), and the seed."""
+    """How an interval is drawn.
+
+    Attributes:
+        draws: number of bootstrap samples.
+        level: share of the samples that lie inside, in (0, 1).
+        seed: seeds the draws.
+    """
 
     draws: int = 1000
     level: float = 0.95
@@ -40,15 +46,18 @@ def curve(scores: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def roc(scores: np.ndarray, members: np.ndarray, threshold: float | None = None) -> dict[str, float]:
-    """``auc``, ``accuracy``, and ``tpr@x`` for every false positive rate x of ``RATES``.
+    """``auc``, ``accuracy``, and ``tpr@x`` for every false positive rate x of ``RATES``, all in [0, 1].
 
-    The AUC is the trapezoid's. ``accuracy`` is the largest mean of true positive and true negative rate.
-    ``tpr@x`` is the largest true positive rate among the points with at most x false positives, not interpolated;
-    with fewer than 1/x non-members it is that without any error.
+    The AUC is computed by the trapezoidal rule. ``accuracy`` is the largest mean of true positive and true negative
+    rate. ``tpr@x`` is the largest true positive rate among the points with a false positive rate of at most x, not
+    interpolated. With fewer than 1/x non-members it is the rate without any false positive.
 
     Args:
-        threshold: adds ``balanced_accuracy``, the mean of the two rates where larger scores are called members.
-        scores, members, and errors: as of ``curve``.
+        scores: larger means member, float [n].
+        members: the truth, bool [n].
+        threshold: adds ``balanced_accuracy``, the mean of the two rates if larger scores are called members.
+    Raises:
+        UsageError: members or non-members are missing, or a score is NaN.
     """
     order, members, last = _sorted(scores, members)
     numbers = _numbers(*_rates(members, last), _above(np.asarray(scores)[order][last], threshold))
@@ -56,7 +65,7 @@ def roc(scores: np.ndarray, members: np.ndarray, threshold: float | None = None)
 
 
 def interval(values: np.ndarray, level: float) -> tuple[float, float]:
-    """What the middle ``level`` of the samples, float [draws], lies between; NaN ones are left out."""
+    """Lower and upper bound of the middle share ``level`` of the samples ``values``, float [draws]; NaN is ignored."""
     low, high = np.nanpercentile(values, [50 * (1 - level), 50 * (1 + level)])
     return float(low), float(high)
 
@@ -71,19 +80,18 @@ def samples(
 ) -> dict[str, np.ndarray]:
     """Every number of ``roc`` on bootstrap samples, by its name, float64 [draws].
 
-    Sample i of two attacks on the same splits is of the same splits, so differences of them are paired.
-
     Models of one split share their training images, so whole splits are drawn with replacement, never single scores.
-    The attack is not fitted anew. Of more than ``POINTS`` distinct scores the curve is followed through fewer, which
-    lie closest at small rates. Ten million scores take some seconds.
+    Sample i draws the same splits for all attacks on the same splits, so differences between attacks are paired. The
+    attack is not fitted anew. With more than ``POINTS`` distinct scores the curve goes through fewer points, which are
+    densest at small rates. Ten million scores take some seconds.
 
     Args:
-        splits: the split of the model that each score is of, int [n]; at least two different ones.
-        drawn: splits that make a sample; as many as there are by default.
-        bootstrap: samples and seed; a sample without members or non-members is NaN.
-        scores, members, threshold: as of ``roc``.
+        scores, members, threshold: those of ``roc``.
+        splits: for each score the split of its model, int [n]; at least two different ones.
+        drawn: number of splits in a sample; None for as many as there are.
+        bootstrap: number of samples, and seed; a sample without members or non-members is NaN.
     Raises:
-        UsageError: as ``curve``, or there is only one split.
+        UsageError: members or non-members are missing, a score is NaN, or there is only one split.
     """
     names, position = np.unique(np.asarray(splits), return_inverse=True)
     if len(names) < 2:
@@ -110,7 +118,7 @@ def samples(
 
 
 def thinned(fpr: np.ndarray, tpr: np.ndarray, most: int = 400) -> tuple[np.ndarray, np.ndarray]:
-    """About ``most`` points of a curve at most, which lie closest at small rates, with both ends."""
+    """At most about ``most`` points of a curve, densest at small rates, with both ends."""
     if len(fpr) <= most:
         return fpr, tpr
     smallest = max(fpr[fpr > 0].min(), 1e-9)
@@ -121,7 +129,7 @@ def thinned(fpr: np.ndarray, tpr: np.ndarray, most: int = 400) -> tuple[np.ndarr
 
 
 def _points(members: np.ndarray, last: np.ndarray, above: int | None) -> np.ndarray:
-    """Which distinct scores the curves of samples go through, ascending; the last is always there."""
+    """Indices of the distinct scores that the curves of samples go through, ascending, the last one included."""
     if len(last) <= POINTS:
         return np.arange(len(last))
     fpr, tpr = _rates(members, last)
@@ -140,7 +148,7 @@ def _counts(position: np.ndarray, bins: np.ndarray, splits: int, points: int) ->
 
 
 def _sorted(scores: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The order from the largest score down, who is a member in that order, and where the last of equal scores is."""
+    """Indices from the largest score down, members in this order, and the last position of every distinct score."""
     scores, members = np.asarray(scores, np.float64), np.asarray(members, bool)
     if scores.ndim != 1 or scores.shape != members.shape:
         raise UsageError(f"ROC: needs scores and members of one length, not {scores.shape} and {members.shape}")
@@ -156,7 +164,7 @@ def _sorted(scores: np.ndarray, members: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _rates(members: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """False and true positive rates of scores in order."""
+    """False and true positive rates at every distinct score, from the results of ``_sorted``."""
     counts = [np.append(0, side.cumsum()[last]) for side in (~members, members)]
     return counts[0] / counts[0][-1], counts[1] / counts[1][-1]
 
@@ -167,7 +175,7 @@ def _above(scores: np.ndarray, threshold: float | None) -> int | None:
 
 
 def _numbers(fpr: np.ndarray, tpr: np.ndarray, above: int | None) -> dict[str, np.ndarray]:
-    """The numbers of curves, float64 [..., points], by name."""
+    """The numbers of ``roc`` by name, from the rates of one or several curves, float64 [..., points]."""
     numbers = {"auc": (np.diff(fpr) * (tpr[..., 1:] + tpr[..., :-1])).sum(-1) / 2}
     numbers["accuracy"] = (1 + tpr - fpr).max(-1) / 2
     for rate in RATES:

@@ -11,7 +11,7 @@ from utils.errors import UsageError
 def scaled_logit(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The margin log p_y - log(1 - p_y) of every image, which is f_y - logsumexp of the other classes' logits.
 
-    No probability is formed, so that nothing saturates however sure the model is.
+    No probability is computed, so the margin does not saturate, however sure the model is.
 
     Args:
         logits: float [N, K] with at least two classes.

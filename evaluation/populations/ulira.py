@@ -1,4 +1,4 @@
-"""U-LiRA: can a model that was made to forget an image be told from models that never saw it."""
+"""U-LiRA: can models that were made to forget an image be told from models that never saw it?"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evaluation.populations.normal import log_density, moments
 from evaluation.populations.roc import roc
 from utils.errors import UsageError
 
-FEWEST = 2  # models on either side without which an image is not scored
+FEWEST = 2  # an image with fewer models on one side is not scored
 
 
 def ulira(
@@ -19,17 +19,18 @@ def ulira(
 ) -> dict[str, Any]:
     """Log likelihood ratio of "forgot the image" against "never saw it", for every model and image of either side.
 
-    Models of one split share their training images and stay together: fold s mod ``folds`` of split s is scored by
-    normal distributions that were fitted to the other folds, so that no model scores what it fitted. The standard
-    deviation is each image's own from ``small`` models on, else pooled over the images of that side; at least 1e-3.
-    An image with fewer than two models on either side of a fit is not scored.
+    Models of one split share their training images and stay together: split s belongs to fold s mod ``folds``. Each
+    fold is scored by normal distributions that were fitted to the other folds, so no model is scored by a fit to
+    itself. The standard deviation is each image's own from ``small`` models on, else pooled over the images of that
+    side; at least 1e-3. An image with fewer than two models on either side of a fit is not scored.
 
     Args:
         unlearned: margins of images that a model was trained on and made to forget, float [models, images], NaN
             elsewhere.
         held_out: margins of images that a model never saw, alike; a row belongs to the same split as that of
             ``unlearned``.
-        split: int [models].
+        split: the number of each model's split, int [models].
+        small: models on one side from which an image has a standard deviation of its own.
         folds: at least 2; any number above the largest split leaves one split out at a time.
     Returns:
         ``unlearned``, ``held_out``: scores, float64 [models, images], NaN where there is none; ``per_sample``:
@@ -65,8 +66,11 @@ def ulira(
 
 
 def pooled(unlearned: np.ndarray, held_out: np.ndarray, split: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All scores of ``ulira`` in one row, as ``roc`` and ``samples`` take them.
+    """All scores of ``ulira`` in one row, as ``roc`` and ``samples`` take them; NaN is left out.
 
+    Args:
+        unlearned, held_out: scores, float64 [models, images].
+        split: int [models].
     Returns:
         Scores, float64 [n]; whether each is of the unlearned side, bool [n]; its split, int [n].
     """
@@ -77,17 +81,21 @@ def pooled(unlearned: np.ndarray, held_out: np.ndarray, split: np.ndarray) -> tu
 
 
 def halved(splits: np.ndarray) -> int:
-    """Splits that make a sample of an attack whose two folds are each scored by a fit to the other: half, less one.
+    """How many splits a bootstrap sample should draw if two folds are each scored by a fit to the other.
 
-    Every two splits of different folds meet twice, so that where there is nothing to find the variance is twice that of
-    independent scores: samples of full size give intervals of U-LiRA that hold one half in 75 to 80 of 100 populations
-    of 16 splits, these in 92. Where an attack succeeds they are wider than need be.
+    That is half of the splits, less one, and at least 1. Such scores are not independent, since two splits of different
+    folds meet twice. Where there is nothing to find, this doubles the variance. With U-LiRA, intervals from samples of
+    full size then hold the true value one half in 75 to 80 of 100 populations of 16 splits, those from samples of this
+    size in 92. Where an attack succeeds they are wider than necessary.
+
+    Args:
+        splits: the split of each score, int [n].
     """
     return max(len(np.unique(splits)) // 2 - 1, 1)
 
 
 def mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the models, NaN for an image without any."""
+    """Mean over the models, [models, images] to [images]; NaN is left out, and the result for an image without any."""
     count = (~np.isnan(values)).sum(0)
     return np.where(count > 0, np.nansum(values, 0) / np.maximum(count, 1), np.nan)
 

@@ -34,7 +34,7 @@ COLUMNS = {
 
 @score("to_retrained", columns=COLUMNS)
 def to_retrained(outputs: Outputs) -> dict[str, Any] | None:
-    """``divergence.compare`` with the retrained model, if there is one."""
+    """``divergence.compare`` with the retrained model; None if there is none."""
     from evaluation import divergence
 
     return None if outputs.retrained is None else divergence.compare(outputs.sets, outputs.retrained)

@@ -24,9 +24,9 @@ CKA = {
 
 @score("relearn", reads=(), columns=RELEARN)
 def relearn(outputs: Outputs) -> None:
-    """Not a matter of outputs."""
+    """Always None, since outputs do not suffice to measure this; see the module's docstring."""
 
 
 @score("CKA", reads=(), columns=CKA)
 def cka(outputs: Outputs) -> None:
-    """Not a matter of outputs."""
+    """Always None, since outputs do not suffice to measure this; see the module's docstring."""

@@ -1,4 +1,4 @@
-"""What is left of the forgotten classes on images that no model was trained on."""
+"""Unlearning accuracy on test images of the forgotten classes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from evaluation.scoring import Outputs, score
 
 @score("TUA", "1 - accuracy on the test images of the forgotten classes or subclasses", reads={"forget_test"})
 def test_unlearning_accuracy(outputs: Outputs) -> float:
-    """Fraction in [0, 1]; for forgotten parts of classes there are no such images.
+    """TUA, 1 - accuracy on the test images of forgotten classes, in [0, 1]; not for forgotten parts of classes.
 
     Source: Unlearning Comparator 2025.
     """

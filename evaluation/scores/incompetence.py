@@ -1,4 +1,4 @@
-"""How far the model knows no more of what it forgot than a network that was never trained."""
+"""Zero retrain forgetting: how close the outputs on forgotten images are to those of untrained networks."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ SAYS = (
 
 @score("ZRF", reads={"forget"}, columns={"ZRF": Column(SAYS, False, ("unlearned",))})
 def zero_retrain_forgetting(outputs: Outputs) -> dict[str, float | list[float] | str] | None:
-    """Means over the random networks, in [0, 1], of the unlearned and, if there is one, the retrained model.
+    """ZRF in [0, 1] of the unlearned and, if there is one, the retrained model; None without random networks.
 
+    Returns:
+        ``images``, the set that was used; and by model the mean over the random networks, and ``..._by_network``, a
+        list of the ZRF for each of them.
     Source: Chundawat et al. 2023 (Bad Teacher), section 4; the mean over several networks is ours.
     """
     from evaluation.divergence import zrf

@@ -27,7 +27,7 @@ def forget_efficacy(outputs: Outputs) -> dict[str, float]:
 
 @score("SVC_MIA_training_privacy", reads={"retain", "test"}, columns={})
 def training_privacy(outputs: Outputs) -> dict[str, float] | None:
-    """How well members can be told from non-members, by feature; None where either are fewer than two."""
+    """``mia.training_privacy`` by feature, in [0, 1]; None if there are fewer than two retain or test images."""
     from evaluation import mia
 
     if min(len(outputs.sets["retain"]), len(outputs.sets["test"])) < 2:

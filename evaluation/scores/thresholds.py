@@ -7,9 +7,9 @@ from evaluation.scoring import Outputs, score
 
 @score("threshold_attacks", columns={})
 def threshold_attacks(outputs: Outputs) -> dict[str, list[float]] | None:
-    """Pairs by feature: members judged members, forgotten judged non-members; fractions in [0, 1].
+    """By feature the fractions, in [0, 1], of retain images judged members and of forget images judged non-members.
 
-    None where there are fewer than two retain images, one to choose thresholds by and one to judge.
+    None if there are fewer than two retain images: one to choose thresholds by, and one to judge.
     """
     from evaluation import mia
 

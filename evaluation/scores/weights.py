@@ -16,7 +16,7 @@ COLUMNS = {
 def weight_distance(outputs: Outputs) -> dict[str, Any] | None:
     """``weight_distance.weight_distance`` from the retrained model, in all and tensor by tensor.
 
-    None without a retrained model, or where the weights are not the same tensors, as with adapters stored apart.
+    None without a retrained model, or if names or shapes of the two models' weights differ, as with separate adapters.
     """
     from evaluation import weight_distance
 

@@ -1,8 +1,9 @@
-"""What training computes otherwise than torch's layers do; the only place that replaces a module's ``forward``.
+"""Layers that training computes differently from torch, by replacing their ``forward`` for a while.
 
-On the CPU, wide 3 x 3 convolutions take a faster way where there is one (``convolutions``), and batch norm adds up to
-full precision (``batch_norm``); ``--no_fast_cpu`` leaves both to torch. On every device batch norm counts the
-images of all processes, and takes its running statistics where it sees one number per channel, where torch raises.
+On the CPU, wide 3 x 3 convolutions use faster algorithms where there are any (``convolutions``), and batch norm adds up
+to full precision (``batch_norm``); ``--no_fast_cpu`` leaves both to torch. On every device batch norm takes statistics
+over the images of all processes. Where it sees one number per channel, it uses its running statistics, while torch
+would raise an error.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from utils.device import fast_cpu
 
 @contextmanager
 def cpu_arithmetic(model: nn.Module, batch: int = 0, tiles: int = winograd.TILES) -> Iterator[None]:
-    """Replace the ``forward`` of the model's layers inside; modules, hooks and everything else stay.
+    """Context in which layers of a model have another ``forward``; modules, hooks and everything else stay.
 
-    A module that has a ``forward`` of its own keeps it. A copy of a module that is made inside keeps the replacement.
+    A module whose ``forward`` was replaced before keeps that one. A copy of a module that is made in the context keeps
+    the replacement.
 
     Args:
-        batch: images in all processes' parts; where there are fewer than processes, each process holds all of them.
-        tiles: from how many on, in all images of a batch, Winograd's way is taken to be faster.
+        batch: number of images of all processes together; with fewer images than processes, each process has all.
+        tiles: number of tiles in a batch from which Winograd's algorithm is used.
     """
     counted: list[Tensor] = []
     replaced = batch_norm.forwards(model, counted, batch, fast_cpu())

@@ -1,4 +1,4 @@
-"""Batch norm in training mode: exact statistics over all processes' images, and what it does where there are none."""
+"""Batch norm in training mode: exact statistics over the images of all processes."""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from utils import parallel
 
-LAUNCHING = ("cuda",)  # kinds of devices on which telling what to compute takes longer than counting one batch
-SLAB = 2**18  # numbers that are worked on at once, so few that they stay in the processor's cache
+LAUNCHING = ("cuda",)  # kinds of devices on which launching a kernel takes longer than counting one batch
+SLAB = 2**18  # numbers that are processed at a time; few enough to stay in the CPU's cache
 
 
 def forwards(
     model: nn.Module, counted: list[Tensor], batch: int = 0, exact: bool = True
 ) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
-    """Functions by which training-mode batch norm takes mean and variance over all processes' images.
+    """Replacements for the ``forward`` of batch norm layers in train mode, by module.
 
-    torch's own SyncBatchNorm replaces modules and runs on GPUs only, and its batch norm on the CPU adds
-    channels-last numbers up one by one, which costs two of float32's seven digits.
+    They take mean and variance over the images of all processes. torch's own SyncBatchNorm replaces modules and runs on
+    GPUs only. torch's batch norm on the CPU adds channels-last numbers up one by one, which costs two of float32's
+    seven digits.
 
-    A layer that sees one number per channel (the last image of a set, where maps have shrunk to 1 x 1) has no variance
-    to normalise by. It uses its running statistics for that step and leaves them alone; torch would raise a ValueError.
+    A layer that sees one number per channel (a last batch of one image, where maps have shrunk to 1 x 1) has no
+    variance to normalise by. It uses its running statistics for that step without changing them, where torch would
+    raise a ValueError.
 
     Args:
-        counted: gets the counters of layers that leave counting their batches to ``count``.
-        batch: images in all processes' parts; where there are fewer than processes, each process holds all of them.
-        exact: add up to full precision on the CPU; without it one process gets torch's own result.
+        counted: a list to which layers append their counters of batches instead of counting; see ``count``.
+        batch: number of images of all processes together; with fewer images than processes, each process has all.
+        exact: add up to full precision on the CPU; False with one process gives torch's own result.
     """
 
     def switch(layer: _BatchNorm, x: Tensor) -> Tensor:
-        """Who puts the layer into eval mode inside gets its running statistics."""
+        """Follows ``layer.training``, which may change while the ``forward`` is replaced."""
         return forward(layer, x) if layer.training else type(layer).forward(layer, x)
 
     forward = functools.partial(_single, counted=counted, exact=exact)
@@ -50,7 +52,7 @@ def forwards(
 
 
 def count(counted: list[Tensor]) -> None:
-    """Count a batch for each of these counters, in a launch for all of them rather than one for each."""
+    """Increase each counter by its number of occurrences in the list, in few launches for all instead of one each."""
     times = Counter(map(id, counted))
     for number in set(times.values()):
         alike = {id(counter): counter for counter in counted if times[id(counter)] == number}
@@ -58,13 +60,13 @@ def count(counted: list[Tensor]) -> None:
 
 
 def _is_known(layer: _BatchNorm) -> bool:
-    """Whether the layer is torch's own, or timm's, in which dropout and activation follow; and keeps statistics."""
+    """Whether the layer keeps running statistics and is torch's own, or timm's with dropout and activation behind."""
     plain = type(layer).forward is _BatchNorm.forward
     return layer.running_mean is not None and (plain or isinstance(getattr(layer, "act", None), nn.Module))
 
 
 def _activated(layer: Any, y: Tensor) -> Tensor:
-    """What timm's layer, and no type of torch's, does to its output."""
+    """The output after dropout and activation of timm's layer; unchanged for torch's layers."""
     return y if type(layer).forward is _BatchNorm.forward else layer.act(layer.drop(y))
 
 
@@ -93,7 +95,7 @@ def _single(layer: _BatchNorm, x: Tensor, counted: list[Tensor], exact: bool) ->
 
 
 class ChannelsLast(torch.autograd.Function):
-    """Batch norm of float32 [B, C, H, W] in channels-last layout: output, and mean and variance [C] of the batch.
+    """Batch norm of float32 [B, C, H, W] in channels-last layout; returns output, mean and variance [C] of the batch.
 
     Source: Ioffe & Szegedy 2015, algorithm 1 and section 3 (derivatives).
     """
@@ -156,10 +158,10 @@ def _track_all(layer: _BatchNorm, mean: Tensor, variance: Tensor, count: Tensor,
 
 
 class OneMessage(torch.autograd.Function):
-    """Batch norm over all processes' [B, C, ...]: output, mean and variance [C], and how many numbers a channel has.
+    """Batch norm of [B, C, ...] over all processes; returns output, mean, variance and count of numbers, [C] each.
 
-    One message to the other processes forward and one backward, as in torch's SyncBatchNorm, which however makes the
-    host wait in every layer, for how many processes had images at all.
+    The forward and the backward pass send one message each to the other processes, as torch's SyncBatchNorm does. That
+    one, however, makes the CPU wait in every layer to learn how many processes had images.
 
     Source: Ioffe & Szegedy 2015, algorithm 1 and section 3 (derivatives); Chan, Golub & LeVeque 1983, equation 2.1
     (variance of parts).

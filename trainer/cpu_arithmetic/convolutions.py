@@ -1,4 +1,4 @@
-"""Which way a 3 x 3 convolution goes on the CPU: torch's, Winograd's (``winograd``) or by taps (``small_maps``)."""
+"""Choose the algorithm of a 3 x 3 convolution on the CPU: torch's, ``winograd``, or ``small_maps``."""
 
 from __future__ import annotations
 
@@ -14,17 +14,24 @@ from utils.device import fast_cpu
 
 
 def forwards(model: nn.Module, tiles: int = winograd.TILES) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
-    """Functions by which the model's convolutions take the fastest way for each input.
+    """Replacements for the ``forward`` of convolutions, by module, that use the fastest algorithm for each input.
 
     Args:
-        tiles: from how many on, in all images of a batch, Winograd's is taken to be faster.
+        tiles: number of tiles in a batch from which Winograd's algorithm is used.
     """
     layers = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
     return {layer: functools.partial(_forward, layer, tiles) for layer in layers if _fits(layer, layer.weight)}
 
 
 def convolve(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """What ``layer``, of one group and bordered by zeros, makes of ``x`` with these weights."""
+    """The output of a convolution with other weights, by the fastest algorithm.
+
+    Args:
+        layer: a convolution of one group, padded with zeros, for its stride, padding and dilation.
+        x: float [B, C, H, W].
+        weight: float [O, C, height, width] with the layer's kernel size; O may be another number than the layer's.
+        bias: float [O], or None.
+    """
     if fast_cpu() and _fits(layer, weight):
         y = _faster(layer, x, weight, bias, winograd.TILES)
         if y is not None:
@@ -38,7 +45,7 @@ def _forward(layer: nn.Conv2d, tiles: int, input: Tensor) -> Tensor:
 
 
 def _faster(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None, tiles: int) -> Tensor | None:
-    """The output by a way that is faster than torch's; None where there is none."""
+    """The output by an algorithm that is faster than torch's; None if there is none for this input."""
     if x.ndim != 4 or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return None
     if small_maps.pays(x, weight, layer.stride[0]):
@@ -49,7 +56,7 @@ def _faster(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None, ti
 
 
 def _fits(layer: nn.Conv2d, weight: Tensor) -> bool:
-    """Whether the layer is a plain 3 x 3 convolution over a border of one zero, in float32 and channels-last."""
+    """Whether the layer is a 3 x 3 convolution of one group with padding 1, on the CPU, float32 and channels-last."""
     bordered = layer.padding == (1, 1) or layer.padding == "same" and layer.stride == (1, 1)
     square = layer.kernel_size == (3, 3) and layer.dilation == (1, 1) and layer.stride in ((1, 1), (2, 2))
     plain = type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros"

@@ -1,7 +1,7 @@
-"""Convolutions of 3 x 3 whose outputs are so small that many of the nine taps fall on the border of zeros.
+"""Convolutions of 3 x 3 whose outputs are so small that many of the nine taps meet only the zero padding.
 
-An output of 2 x 2 pixels needs 16 of the 36 products per pair of channels, one of 1 x 1 pixel one of nine. oneDNN,
-which torch calls on the CPU, makes all of them, and without AVX-512 takes several times as long per product.
+For an output of 2 x 2 pixels, 16 of the 36 products per pair of channels meet a pixel, and for 1 x 1 one of nine does.
+oneDNN, which torch calls on the CPU, computes all of them, and without AVX-512 takes several times as long per product.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHANNELS = 128  # below, nine small products take as long as torch's one
-SIDE = 3  # pixels along a side of the output; above, most taps are inside
+CHANNELS = 128  # with fewer, nine small matrix products take as long as torch's algorithm
+SIDE = 3  # pixels along a side of the output; with more, most taps meet pixels
 
 
 def pays(x: Tensor, weight: Tensor, stride: int) -> bool:
-    """Whether channels are many and the output of a float32 ``x`` [B, C, H, W] is small."""
+    """Whether ``conv2d`` here is faster for ``x``, float32 [B, C, H, W]: many channels and a small output."""
     sides = (_outputs(size, stride) for size in x.shape[2:])
     return max(sides) <= SIDE and min(weight.shape[:2]) >= CHANNELS
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1) -> Tensor:
-    """Convolution over a border of one zero pixel, one matrix product for each tap that meets a pixel.
+    """Convolution with a padding of one zero, by one matrix product for each tap that meets a pixel.
 
     Args:
         x: float32 [B, C, H, W], best in channels-last layout.
@@ -80,7 +80,7 @@ def _outputs(size: int, stride: int) -> int:
 
 
 def _taps(x: Tensor, stride: int) -> Iterator[tuple[tuple[slice | int, ...], ...]]:
-    """By tap that meets a pixel: its place in [O, 3, 3, C], its outputs in [B, H, W, O] and pixels in [B, H, W, C]."""
+    """Indices for each tap that meets a pixel: into filters [O, 3, 3, C], outputs [B, H, W, O], pixels [B, H, W, C]."""
     every = slice(None)
     down, across = (_along(size, stride) for size in x.shape[2:])
     for row, (rows_to, rows_of) in down.items():
@@ -89,7 +89,7 @@ def _taps(x: Tensor, stride: int) -> Iterator[tuple[tuple[slice | int, ...], ...
 
 
 def _along(size: int, stride: int) -> dict[int, tuple[slice, slice]]:
-    """By the tap's place along one side, which outputs it adds to and which pixels it meets for them."""
+    """By the tap's position along one side: slices of the outputs that it adds to and of the pixels that it meets."""
     met = {}
     for tap in range(3):
         to = [out for out in range(_outputs(size, stride)) if 0 <= out * stride + tap - 1 < size]

@@ -1,7 +1,7 @@
 """Convolutions of 3 x 3 by Winograd's minimal filtering.
 
-Four by four outputs come out of 36 products per pair of channels instead of 144. oneDNN, which torch calls on the
-CPU, has no such algorithm for float32 any more; cuDNN has its own.
+Four by four outputs take 36 products per pair of channels instead of 144. oneDNN, which torch calls on the CPU, no
+longer has this algorithm for float32. cuDNN has its own.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHANNELS = 128  # below, moving numbers in and out of tiles takes as long as the products that are saved
-TILES = 32  # below, transforming the weights does
+CHANNELS = 128  # with fewer, transforming tiles takes as long as the products that are saved
+TILES = 32  # with fewer, transforming the weights takes as long
 AT_ONCE = 2**17  # tiles times channels that are transformed at a time: 19 MB of numbers
-FEW = 64  # images: of more, transforms are worked out again in the backward pass, for much less memory
+FEW = 64  # images in a batch; with more, the backward pass computes transforms again, which saves much memory
 IN, OUT = 6, 4  # pixels along a tile's side, in the input and in the output
 
 # Lavin & Gray 2016, section 4.3: tile of the input, filter, and tile of the output, along one side.
@@ -31,9 +31,9 @@ OF_OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Convolution with stride 1 over a border of one zero pixel.
+    """Convolution with stride 1 and a padding of one zero.
 
-    Its rounding is four to ten times that of a direct sum: relative to the output, 4e-6 at 512 channels.
+    Its rounding error is four to ten times that of a direct sum: 4e-6 of the output at 512 channels.
 
     Args:
         x: float32 [B, C, H, W], best in channels-last layout.
@@ -48,7 +48,10 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class _Winograd(torch.autograd.Function):
-    """``conv2d`` without bias. What it keeps for the backward pass is there anyway, unless the images are few."""
+    """``conv2d`` without bias.
+
+    Beside input and weight, which exist anyway, transforms are kept for the backward pass only if the images are few.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
@@ -84,7 +87,7 @@ class _Winograd(torch.autograd.Function):
 
 
 def _parts(x: Tensor) -> list[slice]:
-    """Images that are transformed at a time: all of them if they are few."""
+    """Slices of the images that are transformed at a time; a single slice if the images are few."""
     channels, height, width = x.shape[1:]
     images = max(FEW, AT_ONCE // (channels * math.ceil(height / OUT) * math.ceil(width / OUT)))
     return [slice(start, start + images) for start in range(0, len(x), images)]
@@ -100,7 +103,7 @@ def _pixels(x: Tensor) -> Tensor:
 
 
 def _to_pixels(tiles: Tensor, shape: Sequence[int]) -> Tensor:
-    """The transpose of ``_pixels``: from tiles' gradients to that of an input of this shape."""
+    """The transpose of ``_pixels``: the gradient of an input of this shape from the gradients of its tiles."""
     count, channels, height, width = shape
     down, across = _overlaps(height), _overlaps(width)
     tiles = tiles.view(IN, IN, count, len(down) // IN, len(across) // IN, channels).permute(2, 3, 0, 4, 1, 5)
@@ -115,7 +118,7 @@ def _filters(weight: Tensor) -> Tensor:
 
 
 def _write(products: Tensor, y: Tensor) -> None:
-    """From products [36, tiles of all images, O] to the output ``y``, [B, O, H, W] in channels-last layout."""
+    """Fill the output ``y``, [B, O, H, W] in channels-last layout, from products [36, tiles of all images, O]."""
     count, outputs, height, width = y.shape
     rows, columns = math.ceil(height / OUT), math.ceil(width / OUT)
     squares = _both_ways(OF_OUTPUT) @ products.view(IN * IN, -1)
@@ -139,12 +142,12 @@ def _products(gradient: Tensor) -> Tensor:
 
 
 def pays(x: Tensor, weight: Tensor, least: int = TILES) -> bool:
-    """Whether channels and tiles are many, tiles mostly full, and sides short beside the channels.
+    """Whether ``conv2d`` here is faster: many channels, many and mostly full tiles, and short sides.
 
-    Transforms multiply by matrices that are as wide as a side.
+    Sides must be short in comparison with the channels because transforms multiply by matrices as wide as a side.
 
     Args:
-        least: how many tiles are many, in all images.
+        least: least number of tiles in all images.
     """
     height, width = x.shape[2:]
     tiles = math.ceil(height / OUT) * math.ceil(width / OUT)
@@ -153,9 +156,9 @@ def pays(x: Tensor, weight: Tensor, least: int = TILES) -> bool:
 
 
 @functools.cache
-@torch.inference_mode(False)  # what is kept may be first asked for where no gradient is wanted
+@torch.inference_mode(False)  # the first call may be in inference mode, whose tensors autograd could not use later
 def _overlaps(size: int) -> Tensor:
-    """From ``size`` pixels in a line to the tiles that overlap them, transformed, one after the other."""
+    """Matrix from ``size`` pixels in a line to the transforms of the overlapping tiles on it, one after the other."""
     tiles = math.ceil(size / OUT)
     overlaps = torch.zeros(tiles * IN, tiles * OUT + 2)
     for tile in range(tiles):
@@ -166,6 +169,6 @@ def _overlaps(size: int) -> Tensor:
 @functools.cache
 @torch.inference_mode(False)
 def _both_ways(side: tuple[tuple[float, ...], ...]) -> Tensor:
-    """A transform along one side as one of squares, row after row."""
+    """Matrix that applies a transform along both sides of a square, which is flattened row by row."""
     along = torch.tensor(side, dtype=torch.float32)
     return torch.kron(along, along)

@@ -18,9 +18,9 @@ class Config(Iterative):
 @method("FT_prune_bi", config=Config, reads={"retain"}, paper="FT + pruning", reshapes="prunes weights")
 @about("fine-tune on the retain set, pruning every other epoch", source="Jia et al. 2023, released code")
 def alternate(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Descend the loss on the retain set; before each of K epochs 1 - (1 - rate) ** (1 / K) of what is left is pruned.
+    """Descend the loss on the retain set, pruning 1 - (1 - rate) ** (1 / K) of what is left before each of K epochs.
 
-    These are the epochs an even number of epochs before the end, so the last one is free to recover.
+    Counted from the end these are the second-last epoch, the fourth-last and so on, so the last epoch is for recovery.
     """
     import pruner
     from pruner import passage

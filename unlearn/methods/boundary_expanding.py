@@ -1,4 +1,4 @@
-"""Boundary expanding: move the images to forget into a new class, which is then taken away."""
+"""Boundary expanding: move the images to forget into a new class, which is then removed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Config(Salient):
     source="Chen et al. 2023 (Boundary Unlearning)",
 )
 def boundary_expanding(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Cross-entropy on the forget set to a class of its own, whose output is dropped afterwards.
+    """Descend the cross-entropy on the forget set, labelled as a new class, and then remove the output of that class.
 
     With ``--compat reference`` the model keeps that output and is scored with it.
     """
@@ -32,7 +32,7 @@ def boundary_expanding(model: nn.Module, sets: Sets, config: Config, context: Co
 
     _, head = models.named_head(model)
     random = seeds.generator(context.seed, "new class")
-    bound = head.in_features**-0.5  # as torch draws the weights of a linear layer
+    bound = head.in_features**-0.5  # that of torch's initial weights of a linear layer
     row, bias = ((2 * torch.rand(shape, generator=random) - 1) * bound for shape in ((1, head.in_features), (1,)))
     expand(model, sets, config, context, row, bias)
     if context.compat == "fixed":
@@ -40,7 +40,7 @@ def boundary_expanding(model: nn.Module, sets: Sets, config: Config, context: Co
 
 
 def expand(model: nn.Module, sets: Sets, config: Config, context: Context, row: Tensor, bias: Tensor) -> None:
-    """Train with a new class whose weights start as ``row``, float [1, features], and ``bias``, float [1]."""
+    """Add a new class with weights ``row``, float [1, features], and ``bias``, float [1], and train it; in place."""
     import torch
 
     import models
@@ -48,7 +48,7 @@ def expand(model: nn.Module, sets: Sets, config: Config, context: Context, row: 
     models.add_class(model, row, bias)
     labels = torch.full_like(sets.forget.labels, context.classes)
     mask = context.update_mask
-    if mask is not None:  # the new class has no saliency and is free
+    if mask is not None:  # the weights of the new class have no saliency and may change
         shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
         grown = {name: torch.ones(shapes[name], dtype=torch.bool) for name in mask if mask[name].shape != shapes[name]}
         for name, free in grown.items():

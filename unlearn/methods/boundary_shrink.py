@@ -1,4 +1,4 @@
-"""Boundary shrink: give every image to forget to the class on the other side of the nearest boundary."""
+"""Boundary shrink: relabel every image to forget as the class on the other side of the nearest boundary."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ class Config(Salient):
 )
 @about("teach the forget set the nearest other class", source="Chen et al. 2023 (Boundary Unlearning)")
 def boundary_shrink(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Cross-entropy on the forget set to the class that the starting weights see after an attack (``neighbours``)."""
+    """Descend the cross-entropy on the forget set, labelled as the starting weights see attacked images.
+
+    See ``neighbours`` for the attack.
+    """
     from unlearn.distill import teacher_of
 
     start = teacher_of(model)
@@ -42,7 +45,7 @@ def boundary_shrink(model: nn.Module, sets: Sets, config: Config, context: Conte
 
 
 def neighbours(model: nn.Module, images: Tensor, labels: Tensor, radius: float, compat: str) -> Tensor:
-    """Class of every image after one step of ``radius`` per pixel up its loss, other than its own class.
+    """The most probable class, other than its own, of every image after one step of ``radius`` per pixel up its loss.
 
     With ``compat`` "reference" the attacked pixels are rounded to steps of 1/255, and an image that the
     step does not carry over a boundary keeps its class.
@@ -51,8 +54,10 @@ def neighbours(model: nn.Module, images: Tensor, labels: Tensor, radius: float, 
         model: in eval mode.
         images: float [B, 3, H, W] in [0, 1].
         labels: true classes, int64 [B].
+        radius: length of the step per pixel, on the scale of the images.
+        compat: "fixed" or "reference".
     Returns:
-        int64 [B].
+        Classes, int64 [B].
     Source: Chen et al. 2023; the step is Goodfellow et al. 2015's.
     """
     import torch

@@ -25,7 +25,8 @@ class Config(Entry):
 def confuse_finetune_weaken(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Add N(0, std^2) to the first layer's weights, then descend the cross-entropy weighted by n / (K n_c).
 
-    With ``--compat reference`` every image of a batch has the mean of the batch's weights.
+    n is the number of retain images, K that of their classes, and n_c that of images of a class. With ``--compat
+    reference`` every image of a batch has the mean of the batch's weights.
     """
     import torch
 

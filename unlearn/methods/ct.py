@@ -12,8 +12,8 @@ from unlearn.signature import Context, Sets, nn
 def transpose(model: nn.Module, sets: Sets, config: Entry, context: Context) -> None:
     """Transpose every square kernel, then descend the cross-entropy on the retain set.
 
-    The mask is not transposed: a weight that lands on a pruned place is lost, and a kept place may
-    start from zero. A model without convolutions is only fine-tuned.
+    The mask is not transposed, so a weight that moves to a pruned position is lost, and a kept position may start from
+    zero. A model without convolutions is only fine-tuned.
     """
     import torch
     from torch import nn

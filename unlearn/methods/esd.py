@@ -1,4 +1,4 @@
-"""ESD: guide a diffusion model away from what it would draw for the forgotten class."""
+"""ESD: guide a diffusion model away from what it draws for the forgotten class."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.errors import UsageError
 from utils.options import changed, option
 
-# by --train_method what the names of parameters that change hold, in diffusers' U-Net and in ours
+# Patterns in the names of the parameters that change, by --train_method, for diffusers' U-Net and for ours.
 LAYERS = {
     "full": r"",
     "xattn": r"attn2\.",
@@ -35,10 +35,11 @@ class Config(Counted):
 @method("ESD", config=Config, reads={"forget"}, tasks={"diffusion"}, whole_classes=True)
 @about("guesses turned away from the forgotten class", source="Gandikota et al. 2023 (ESD), section 4")
 def esd(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Descend the distance of the guess for the class to a target of the model as it was.
+    """Descend the squared distance of the predicted noise for the class from a target.
 
-    With e_c its guess for the class and e_0 for none, the target is ``e_0 - negative_guidance * (e_c - e_0)``, on
-    pictures that the present model draws part of the way. Of the forget set only the classes are used.
+    With e_c the original model's prediction for the class and e_0 that without a class, the target is
+    ``e_0 - negative_guidance * (e_c - e_0)``. Inputs are pictures that the present model has partly drawn. Only the
+    classes of the forget set are used, not its images.
     """
     import copy
 

@@ -31,10 +31,10 @@ class Config(Benchmarked):
 @challenge_entry("FCS", 1, config=Config, reads={"retain", "forget"})
 @about("forget, contrast, strengthen: uniform outputs on the forget set, then outputs unlike the retain set's")
 def forget_contrast_strengthen(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """One pass over the forget set descends KL(uniform || p); then every epoch has a forget and a retain pass.
+    """One pass over the forget set descends KL(uniform || p). Then every epoch has a forget and a retain pass.
 
     The forget pass descends the mean of -log softmax_j(a_i . b_j / T) over logits a_i of forget and
-    b_j of retain images; the retain pass descends the cross-entropy. Three optimisers.
+    b_j of retain images, the retain pass the cross-entropy. The three kinds of pass have optimisers of their own.
     """
     import torch
     import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""FT and l1-sparse: fine-tune on the retain set, with or without a pull towards zero."""
+"""FT and l1-sparse: fine-tune on the retain set, without or with an l1 penalty."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from unlearn.registry import ALPHA, about, method
 from unlearn.signature import Context, Sets, nn
 from utils.options import option
 
-LARGEST = 1e-3  # no weight is blurred by more than this, before the head's factor
+LARGEST = 1e-3  # largest standard deviation of the noise, before the head's factor
 HEAD_FACTOR = 10
 
 
@@ -26,8 +26,8 @@ class Config:
 def fisher(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """theta + min(sqrt(alpha / F), 1e-3) * noise, ten times that for the head.
 
-    F is the mean over retain images of the squared gradient of the loss, minus 1e-8 before squaring.
-    With ``--compat reference`` the factor goes to tensors whose last dimension is 10, whatever they are.
+    F is the mean over retain images of (1e-8 - gradient of the loss) ** 2. With ``--compat reference`` the factor ten
+    is for all tensors whose last dimension is 10.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""FF (``fisher_new``): blur every weight by as much as the retain set does not mind."""
+"""FF (``fisher_new``): add noise to every weight, the more the less the retain loss depends on it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Config:
     source="Golatkar et al. 2020; Jia et al. 2023, section 2",
 )
 def fisher_forgetting(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Add Gaussian noise whose variance per weight is alpha over the curvature on the retain set."""
+    """Add Gaussian noise whose variance per weight is alpha over the curvature on the retain set, see ``noise``."""
     import torch
 
     from pruner import MaskEnforcer

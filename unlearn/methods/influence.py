@@ -9,7 +9,7 @@ from unlearn.registry import ALPHA, about, method
 from unlearn.signature import Context, Sets, Tensor, nn
 from utils.options import option
 
-SCALE = 1000  # the recursion's constant; it reads two samples more than this
+SCALE = 1000  # M of the recursion, which reads M + 2 samples
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Config:
     source="Jia et al. 2023, section 2 and released code; Izzo et al. 2021; Koh & Liang 2017",
 )
 def influence(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """theta + alpha * k, where k is the difference of mean gradients after the recursion of ``correction``."""
+    """theta + alpha * k, where k is ``influence_step``'s difference of mean gradients plus ``correction`` * g_0."""
     import torch
 
     from pruner import MaskEnforcer
@@ -68,7 +68,7 @@ def correction(along_step: Tensor, along_first: Tensor) -> float:
         sigma_t = sigma_(t-1) + g_0.g_t / M,   k_t = k_(t-1) - k_(t-1).g_t / (M sigma_t) * g_0
 
     Args:
-        along_step: v.g_t for t = 0, 1, ..., float64 [N].
+        along_step: v.g_t for t = 0, 1, ..., float64 [N], with g_t the gradient of sample t.
         along_first: g_0.g_t, float64 [N].
     """
     factor, sigma = 0.0, 1.0

@@ -1,4 +1,4 @@
-"""wfisher_exact: influence unlearning with the inverse that WoodFisher's recursion really has."""
+"""wfisher_exact: influence unlearning with the exact inverse that WoodFisher's recursion computes."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Config:
 def influence_exact(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """theta + alpha * F^-1 v, where v is ``wfisher``'s difference of mean gradients.
 
-    F = damping * I + 1/N sum g_n g_n' over N single retain images: what WoodFisher inverts image by
-    image. Here all at once, by Woodbury's identity, with G the [N, P] gradients:
+    F = damping * I + 1/N sum g_n g_n' over the gradients g_n of N retain images. WoodFisher inverts it image by image.
+    Here Woodbury's identity does so at once, with G the [N, P] gradients:
         F^-1 v = (v - G' (damping * N * I + G G')^-1 G v) / damping
     """
     import torch

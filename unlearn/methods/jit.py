@@ -1,4 +1,4 @@
-"""JiT (just in time): make the model's outputs change less when noise is added to images to forget."""
+"""JiT (just in time): make outputs change less when noise is added to the images to forget."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unlearn.registry import about, method
 from unlearn.signature import Batch, Context, Figures, Sets, Tensor, nn
 from utils.options import changed, option
 
-LEAST = 1e-12  # length of noise below which it counts as this, so that nothing is divided by zero
+LEAST = 1e-12  # least length of noise, so that nothing is divided by zero
 
 
 @dataclass(frozen=True)

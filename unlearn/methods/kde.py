@@ -27,8 +27,8 @@ class Config(Entry):
 def distil_with_entropy(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Descend KL(q || s) on validation images, then -sum q log s + CE + KL(q || s) on the retain set.
 
-    q and s are the softened outputs of the original and of the student, whose first and last layer
-    were drawn anew.
+    q and s are the softened outputs of the original and of the student, whose first and last layer get new weights
+    before.
     """
     import torch.nn.functional as F
 

@@ -1,4 +1,4 @@
-"""CF-k and EU-k: train the last blocks alone on the retain set, as they are or from new weights."""
+"""CF-k and EU-k: train only the last blocks on the retain set, from the present or from new weights."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _SHARED = {"reads": {"retain"}, "source": f"Goel et al. 2022; {PAPER}"}
     **_SHARED,
 )
 def last_blocks(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Descend CE + anchor / 2 * |theta - theta_start|^2 over the last blocks' weights, in eval mode."""
+    """Descend the loss plus anchor / 2 * |theta - theta_start|^2 over the last blocks' weights, in eval mode."""
     from unlearn import layers
     from unlearn.anchored import train
 
@@ -59,9 +59,9 @@ def last_blocks(model: nn.Module, sets: Sets, config: Config, context: Context) 
     **_SHARED,
 )
 def new_last_blocks(model: nn.Module, sets: Sets, config: ExactConfig, context: Context) -> None:
-    """Give the last blocks new weights and train them; their batch norms start afresh, all else is in eval mode.
+    """Give the last blocks new weights and train them. Their batch norms start anew; all else is in eval mode.
 
-    With ``--compat reference`` these batch norms keep and use the old weights' statistics.
+    With ``--compat reference`` these batch norms keep and use the old statistics.
     """
     from pruner import MaskEnforcer
     from unlearn import layers, reinitialise

@@ -1,4 +1,4 @@
-"""MSG (Masked Small Gradients): renew the weights that tell retain from forget least, and train these most."""
+"""MSG (Masked Small Gradients): re-initialise the weights of small gradients, and train these most."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from unlearn.registry import about
 from unlearn.signature import Context, Sets, Tensor, nn
 from utils.options import changed, option
 
-REFERENCE_BATCH = 64  # retain images per gradient batch in the reference, whatever the forget batches
-KEPT = 0.1  # share of the gradient that weights that were not renewed train with
+REFERENCE_BATCH = 64  # retain images per gradient batch in the reference, whatever the size of forget batches
+KEPT = 0.1  # factor of the gradients of weights that were not drawn anew
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Config(Entry):
     "masked small gradients: renew the weights with the smallest gradient of retain minus forget loss, then fine-tune"
 )
 def masked_small_gradients(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Per prunable layer, draw ``init_rate`` of the weights, of least |gradient|, anew; the rest trains at a tenth.
+    """Draw weights of small gradients anew, then descend the loss on the retain set.
 
-    The gradient is that of the loss on as many random retain images as there are forget images, minus
-    that on the forget set. Then cross-entropy on the retain set. The layers are the convolutions, in
-    transformers the linear layers; pruned weights are left out.
+    In every prunable layer (convolutions, in transformers linear layers) this is the fraction ``init_rate`` of the kept
+    weights with the least |gradient|. The gradient is that of the loss on as many random retain images as there are
+    forget images, minus that on the forget set. Other weights of these layers train with a tenth of their gradients.
     """
     import torch
 
@@ -53,9 +53,10 @@ def masked_small_gradients(model: nn.Module, sets: Sets, config: Config, context
 
 
 def contrast(model: nn.Module, sets: Sets, config: Config, context: Context) -> dict[str, Tensor]:
-    """Gradients of prunable weights, by name: of retain batches' mean losses, summed, minus the same of forget batches.
+    """Gradients of the summed mean losses of retain batches minus those of forget batches, by prunable parameter.
 
-    In train mode, so batch norm's statistics move. With ``--compat reference`` retain batches have 64 images.
+    They are computed in train mode, so batch norm's statistics change. With ``--compat reference`` retain batches have
+    64 images.
     """
     import pruner
     from unlearn.curvature import gradient_of_means

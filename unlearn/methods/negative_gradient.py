@@ -27,10 +27,10 @@ class Config(Benchmarked):
     source=f"Kurmanji et al. 2023 (NegGrad+); {PAPER}",
 )
 def negative_gradient(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Descend alpha * (L(retain) + anchor / 2 * |theta - theta_0|^2) - (1 - alpha) * L(forget), a batch of each a step.
+    """Descend alpha * (L(retain) + anchor / 2 * |theta - theta_0|^2) - (1 - alpha) * L(forget).
 
-    An epoch ends with the retain set; forget batches repeat. The network is in eval mode: batch norm
-    uses its statistics and keeps them.
+    Every step has a batch of each set. An epoch is a pass over the retain set, in which forget batches repeat. By
+    default the network is in eval mode, so batch norm uses its running statistics and does not change them.
     """
     from dataset.pairs import Paired
     from unlearn.penalty import squared_distance

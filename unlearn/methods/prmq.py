@@ -27,9 +27,9 @@ class Config(Entry):
 def prune_reinitialise_match_quantise(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Descend CE weighted by n_c^-0.1 plus the squared distance of the outputs' entropies from the original's.
 
-    Before, the smallest weights of all layers together become U(-1/sqrt(fan-in), 1/sqrt(fan-in)),
-    biases 0; weights under the mask stay pruned. ``int(batches * epochs) + 1`` steps. Afterwards all
-    numbers are rounded to half precision.
+    Before this, the smallest weights of all layers together are drawn anew from U(-1/sqrt(fan-in), 1/sqrt(fan-in)), and
+    the smallest biases become 0. Pruned weights stay pruned. There are ``int(batches * epochs) + 1`` steps. Afterwards
+    all numbers are rounded to half precision.
     """
     import torch
     import torch.nn.functional as F

@@ -9,4 +9,4 @@ from unlearn.signature import Context, Sets, nn
 @method("raw", reads=set(), paper="Original", aliases=("original", "Original", "Baseline"))
 @about("score the model as it is", source="the starting point of every method")
 def raw(model: nn.Module, sets: Sets, config: NoOptions, context: Context) -> None:
-    """Does nothing."""
+    """Leave the model unchanged."""

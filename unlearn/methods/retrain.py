@@ -1,4 +1,4 @@
-"""Retrain: the exact answer, a model that never saw the forget set; plain, label-smoothed, sharpness-aware."""
+"""Retrain: exact unlearning by a new model that never saw the forget set; plain, label-smoothed, sharpness-aware."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SharpnessConfig(Config):
     source="Foret et al. 2021; Kwon et al. 2021; Jia et al. 2023, released code",
 )
 def retrain(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Cross-entropy on the retain set; the caller hands over freshly initialised, masked weights."""
+    """Descend the loss on the retain set; ``model`` comes with new, masked weights."""
     from trainer.task import Classification
 
     smoothed = Classification(context.classes, config.label_smoothing)

@@ -10,7 +10,7 @@ from unlearn.registry import about
 from unlearn.signature import Context, Sets, nn
 from utils.options import changed, option
 
-SELECTED = 9  # parameters that train in an epoch before the last ones, norms aside
+SELECTED = 9  # tensors besides norms that train in an epoch before the last ``fine_epochs``
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Config(Stepping):
 @challenge_entry("RNI", 7, config=Config, reads={"retain"}, reshapes="draws weights anew")
 @about("repeated noise injection: a few parameters at a time get noise and train, then all do")
 def repeated_noise(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Draw the head anew; then each epoch descends the cross-entropy with an optimiser of its own.
+    """Draw the head anew; then each epoch descends the loss on the retain set with an optimiser of its own.
 
-    Before the last ``fine_epochs``, only nine random tensors and all norms train; after the first
-    ``reset_epochs`` a share of these nine gets N(0, std^2) first, unless an earlier epoch selected it.
+    Before the last ``fine_epochs``, only nine random tensors and all norms train. After the first ``reset_epochs``,
+    noise N(0, std^2) is added to a share of these nine before they train, except to those that an earlier epoch chose.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""SalUn-soft: random labels, while weights that moved little go back to where they began."""
+"""SalUn-soft: random labels, while weights that changed little return to their starting values."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Config(relabel.Config):
 @method("SalUn_soft", config=Config, reads={"retain", "forget"}, paper="SalUn-soft", aliases=("RL_proximal",))
 @about("random labels, with soft thresholds in place of a mask", source="Fan et al. 2024 (SalUn), appendix")
 def salun_soft(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """RL, and after every step a soft threshold on how far each weight is from its start.
+    """RL, with a soft threshold on each weight's distance from its start after every step (``SoftThreshold``).
 
-    With ``--compat reference`` the threshold falls as if there were a step for each retain batch too.
+    With ``--compat reference`` the threshold falls as if each retain batch took a step of its own, too.
     """
     from unlearn.proximal import SoftThreshold
     from unlearn.wrong_targets import of_epochs, train

@@ -1,4 +1,4 @@
-"""SCRUB: part from the original model on the forget set, stay with it on the retain set, and choose when to stop."""
+"""SCRUB: move away from the original on the forget set, stay close on the retain set, and choose the best epoch."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Config(Benchmarked):
 def scrub(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
     """Climb D on the forget set in the first ``max_steps`` epochs, descend gamma * CE + alpha * D on the retain set.
 
-    D = T^2 KL(original || student). Of the weights before the first and after every epoch those are
-    returned whose forget error is nearest to the last ones' error on validation images of the forget
-    set's classes; nothing is trained on these. With ``--compat reference`` the last weights stand in for the first.
+    D = T^2 KL(original || student). Of the weights before the first and after every epoch, those are chosen whose
+    error on the forget set is nearest to the last weights' error on validation images of the forget set's classes.
+    These images are not trained on. With ``--compat reference`` the last weights are kept if the first are chosen.
     """
     import torch.nn.functional as F
 

@@ -1,4 +1,4 @@
-"""Selective Amnesia: the forgotten class is noise, the other classes and the weights that they need stay."""
+"""Selective Amnesia: train the forgotten class on noise, and protect the weights that other classes need."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Config(Counted):
     source="Heng and Soh 2023 (Selective Amnesia), section 4",
 )
 def selective_amnesia(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Fisher information of the retain set first, then ``remember``."""
+    """Compute the Fisher information on the retain set, then train by ``remember``."""
     from unlearn import amnesia
 
     seen = sets.retain.first(config.fisher_images, context.draws.order(len(sets.retain), "fisher images"))
@@ -42,14 +42,14 @@ def remember(
     importance: dict[str, Tensor],
     noise: Callable[[Batch], tuple[Tensor, Tensor]],
 ) -> None:
-    """Descend the losses of noise images of the forgotten class and of retain images, and a pull to the start.
+    """Descend the losses of noise images labelled as the forgotten class and of retain images, plus a penalty.
 
-    The pull is ``lmbda * sum_p F_p (theta_p - theta_p^0) ** 2``. Both losses are at the same times, and no class is
-    dropped.
+    The penalty is ``lmbda * sum_p F_p (theta_p - theta_p^0) ** 2``. Both losses are at the same diffusion times, and
+    the class is never dropped.
 
     Args:
-        importance: F by parameter name.
-        noise: draws noise images in [0, 1] and the noise that is put on them, both of a batch's shape.
+        importance: F by parameter name, in the parameters' shapes.
+        noise: draws images of noise in [0, 1] and the noise to add to them, both of the shape of a batch's images.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""SFR-on: climb the forget loss, image by image weighted, along salient weights, and repair on the retain set."""
+"""SFR-on: climb the forget loss of weighted images along salient weights, and repair on the retain set."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Config(Stepping):
 )
 @about("adaptive ascent on salient weights with fast-slow repair", source="Huang et al. 2024 (SFR-on)")
 def sfron(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Saliency by Fisher ratio at the start, adaptive ascent, fast-slow repair; each can be switched off."""
+    """Choose salient weights by Fisher ratio, then run ``FastSlow``; each part can be switched off by a flag."""
     from unlearn.fast_slow import FastSlow, ascent, fisher_mask
 
     forget, retain = (images.plain() if config.no_aug else images for images in (sets.forget, sets.retain))

@@ -45,7 +45,7 @@ class _LossFree(Config):
 @method("SSD", config=Config, reads={"retain", "forget"}, reshapes=RESHAPES)
 @about("dampen weights that matter more for the forget set than for all", source="Foster et al. 2024 (SSD), section 3")
 def selective(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Where I_f > alpha I, weights are multiplied by min(1, dampening I / I_f); nothing is trained.
+    """Multiply weights with I_f > alpha I by min(1, dampening I / I_f), without training.
 
     I and I_f are the means of squared gradients of the loss over all training images and over the forget set.
     """
@@ -57,7 +57,7 @@ def selective(model: nn.Module, sets: Sets, config: Config, context: Context) ->
 @method("LFSSD", config=_LossFree, reads={"retain", "forget"}, reshapes=RESHAPES, tasks={"classification"})
 @about("SSD without a loss: by the length of the logits", source="Foster et al. 2024 (Loss-Free SSD)")
 def loss_free(model: nn.Module, sets: Sets, config: _LossFree, context: Context) -> None:
-    """SSD where I is the mean magnitude of the gradient of the logits' squared length."""
+    """SSD with I the mean absolute gradient of the logits' squared length."""
     from unlearn import dampening
 
     dampening.run("LFSSD", model, sets, config, context)

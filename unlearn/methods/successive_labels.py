@@ -22,7 +22,10 @@ class Config(Benchmarked):
     source=f"{PAPER}; Golatkar et al. 2020 (random labels)",
 )
 def successive_labels(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """Cross-entropy on forget images with labels drawn every epoch, maybe the true ones, and on retain images."""
+    """Descend the cross-entropy on retain images and on forget images, whose labels are drawn anew every epoch.
+
+    The draw can also give the true label.
+    """
     from dataset.combined import union
 
     def labels(epoch: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""UNSIR: learn images that the model is sure not to be of the forgotten class, train on them, then repair."""
+"""UNSIR: learn images that the model does not take for the forgotten class, train on them, then repair."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class Config(Iterative):
     source="Tarun et al. 2021 (UNSIR), section IV",
 )
 def impair_and_repair(model: nn.Module, sets: Sets, config: Config, context: Context) -> None:
-    """One phase on learned noise and some retain images, one on these alone; it reads no image to forget.
+    """Train on learned noise and some retain images, then on the latter alone; no image to forget is read.
 
-    Noise n, [N, 3, H, W] of normalised images, descends -cross-entropy(f(n), c) + penalty * mean |n|^2. With
-    ``--compat reference`` the gradients that this leaves in the model join the first step's.
+    Noise n, [N, 3, H, W] in the space of normalised images, descends -cross-entropy(f(n), c) + penalty * mean |n|^2.
+    With ``--compat reference`` the gradients that this leaves in the model are added to those of the first step.
     """
     from dataset.combined import union
     from models.normalize import normalised_input
