@@ -82,8 +82,7 @@ class DatasetInfo:
     def train_counts(self) -> list[int]:
         """Training images per class, without the validation part.
 
-        For a given split of a data set without image files they are those of the default split, since labels are not
-        known yet.
+        Unless they are ``counted``, these are the most that there can be.
         """
         return self._own_counts if self.superclasses is None else self.superclasses.summed(self._own_counts)
 
@@ -91,7 +90,13 @@ class DatasetInfo:
     def _own_counts(self) -> list[int]:
         if self._given_sets and self.files is not None:
             return np.bincount(self.files.train[1][self._given_sets["train"]], minlength=len(self.official)).tolist()
-        return split.train_counts(self.official, self.source.with_validation and not self._has_own_val)
+        validates = self.counted and self.source.with_validation and not self._has_own_val
+        return split.train_counts(self.official, validates)
+
+    @property
+    def counted(self) -> bool:
+        """Whether class counts are known; of a given split of a data set without image files only the labels tell."""
+        return not self._given_sets or self.files is not None
 
     @property
     def train_total(self) -> int:
@@ -133,8 +138,7 @@ class DatasetInfo:
 
     def takes_all(self, scenario: Scenario) -> bool | None:
         """Whether every image of the scenario's classes is forgotten; None if only reading labels would tell."""
-        counted = not self._given_sets or self.files is not None
-        return scenario.takes_all(self.counts_for(scenario) if counted else None)
+        return scenario.takes_all(self.counts_for(scenario) if self.counted else None)
 
     @property
     def notes(self) -> dict[str, str]:
@@ -177,7 +181,11 @@ class DatasetInfo:
         paths = None if self.files is None else self.files.train[0]
         known = self._own_names if scenario.subclass else self.names
         numbered = scenario.named(known).placed(sum(self.official), paths)
-        return numbered.resolve(self.counts_for(scenario), self.train_total)
+        uncounted = numbered.labels is not None and not self.counted
+        if uncounted and isinstance(numbered.count, float):
+            reason = "a fraction of a class needs its number of training images, which"
+            raise UsageError(f"{numbered.typed}: {reason} --split leaves open until labels are read; give a number")
+        return numbered.resolve(self.counts_for(scenario), None if uncounted else self.train_total)
 
 
 def find(

@@ -158,26 +158,30 @@ class Scenario:
         listed = hashlib.sha256(",".join(map(str, sorted(set(self.indices)))).encode()).hexdigest()[:16]
         return {"indices": len(set(self.indices)), "indices_digest": listed}
 
-    def words(self, forgotten: int, train: int, size: int | None, names: list[str]) -> str:
+    def words(self, forgotten: int | None, train: int, size: int | None, names: list[str]) -> str:
         """One phrase for the header: what is forgotten, in words and numbers.
 
         Args:
-            forgotten: number of images to forget.
+            forgotten: number of images to forget; None for all of classes whose size is not known yet.
             train: number of training images.
-            size: number of training images of the scenario's classes together; None if it names no classes.
+            size: number of training images of the scenario's classes together; None if it names no classes, or if it is
+                not known yet.
             names: names of all classes, or of all subclasses if the scenario names these, in order.
         """
+        listed = ", ".join(f"{label} ({names[label]})" for label in self.labels or ())
+        name = f"{self._noun} {listed}" if len(self.labels or ()) == 1 else f"{self._noun}es {listed}"
+        if forgotten is None:
+            return f"all training images of {name}"
         share = f"{100 * forgotten / train:.1f} % of {train:,}"
         if self.indices is not None:
             mask = "" if self.over is None else f", from a mask over {self.over:,}"
             return f"{forgotten:,} listed training images ({share}){mask}"
         if self.labels is None:
             return f"{forgotten:,} training images drawn at random from all classes ({share})"
-        listed = ", ".join(f"{label} ({names[label]})" for label in self.labels)
-        name = f"{self._noun} {listed}" if len(self.labels) == 1 else f"{self._noun}es {listed}"
         if forgotten == size:
             return f"all {forgotten:,} training images of {name} ({share})"
-        return f"{forgotten:,} of the {size:,} training images of {name}, drawn at random ({share})"
+        of_all = "" if size is None else f" of the {size:,}"
+        return f"{forgotten:,}{of_all} training images of {name}, drawn at random ({share})"
 
 
 def numbers(classes: tuple[str, ...], names: tuple[str, ...], flag: str) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ import main_imp
 import main_saliency
 from dataset import catalog, prepare, sources, split, split_file
 from dataset.scenario import Scenario
+from trainer import messages
 from utils.errors import UsageError
 
 TOTAL, TESTS = 1438, 359  # scikit-learn's digits
@@ -96,6 +97,23 @@ def test_the_images_of_a_file_tell_whether_a_class_is_forgotten_whole(forget, co
     given = ["--split", str(tmp_path / "FT" / "split.npz")]
     assert main_forget.main([*DIGITS, *mask, *given, *unsir]) == code
     assert code == 0 or "--unlearn UNSIR: forgets whole classes alone" in capsys.readouterr().err
+
+
+def test_the_counts_of_classes_are_those_of_the_file(tmp_path):
+    """All digits train, so class 3 has 131 images; of the default split it has 118."""
+    file = str(tmp_path / "all.npz")
+    np.savez(file, train=np.arange(TOTAL), test=np.arange(TESTS))
+    info = prepare.find("digits", None, 8, given=file)
+    assert np.bincount(sources.load(catalog.get("digits"), tmp_path, 8).train_labels)[3] == 131
+    most = info.resolve(Scenario((3,), 131, typed="--forget class:3:131"))
+    assert most.count == 131 and info.takes_all(most) is None
+    assert messages.images(info, most) == "131 training images of class 3 (3), drawn at random (9.1 % of 1,438)"
+    assert messages.images(info, info.resolve(Scenario((3,)))) == "all training images of class 3 (3)"
+    assert info.resolve(Scenario(None, 0.5)).count == 719
+    with pytest.raises(UsageError, match="class 3 has 131 training images"):
+        info.resolve(Scenario((3,), 132))
+    with pytest.raises(UsageError, match="class:3:0.5: a fraction of a class needs its number.*give a number"):
+        info.resolve(Scenario((3,), 0.5, typed="--forget class:3:0.5"))
 
 
 def test_a_split_made_by_hand(own, tmp_path, capsys):

@@ -55,16 +55,18 @@ def data(dataset: DatasetInfo) -> str:
 def images(dataset: DatasetInfo, scenario: Scenario) -> str:
     """The images to forget or to poison in a data set that is not read yet, in words."""
     total = dataset.train_total
-    counts = dataset.counts_for(scenario)
+    names, counts = dataset.names_for(scenario), dataset.counts_for(scenario)
+    if scenario.labels is not None and not dataset.counted:
+        return scenario.words(None if scenario.count is None else int(scenario.count), total, None, names)
     named = None if scenario.labels is None else sum(counts[label] for label in scenario.labels)
     listed = None if scenario.indices is None else len(set(scenario.indices))
-    return scenario.words(int(listed or scenario.count or named or total), total, named, dataset.names_for(scenario))
+    return scenario.words(int(listed or scenario.count or named or total), total, named, names)
 
 
 def drawn(dataset: DatasetInfo, scenario: Scenario, count: int, train: int) -> str:
     """The images that were drawn for a scenario, ``count`` of ``train`` training images, in words."""
     labels = scenario.labels
-    size = None if labels is None else sum(dataset.train_counts[label] for label in labels)
+    size = None if labels is None or not dataset.counted else sum(dataset.train_counts[label] for label in labels)
     return scenario.words(count, train, size, list(dataset.names))
 
 
