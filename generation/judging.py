@@ -65,6 +65,7 @@ def set_up_scoring(arguments: GenerateArguments) -> GeneratorSetup:
     setup = set_up(arguments, label="scores", title="draw pictures and judge them", outputs=outputs)
     drawing.check(arguments.settings, setup)
     drawn = drawing.wanted(arguments.settings.classes_to_generate, setup.dataset.classes)
+    _check_numbers(setup, drawn)
     flags = arguments.judging
     assert flags is not None
     if flags.judge is not None:
@@ -86,6 +87,18 @@ def set_up_scoring(arguments: GenerateArguments) -> GeneratorSetup:
         digest = inception.check(Path(flags.inception_weights))
         setup = replace(setup, config=setup.config | {"inception": digest})
     return setup
+
+
+def _check_numbers(setup: GeneratorSetup, drawn: list[int]) -> None:
+    """Refuse fewer than two pictures of the classes that stay, since FD, precision and recall need two."""
+    settings, gone = setup.arguments.settings, () if setup.scenario is None else setup.scenario.labels or ()
+    stay = [label for label in drawn if label not in gone]
+    if not stay:
+        reason = "has only the class to forget; scores also need pictures of classes that stay"
+        raise UsageError(f"--classes_to_generate {settings.classes_to_generate}: {reason}")
+    if len(stay) * settings.n_samples_per_class < 2:
+        given = f"--n_samples_per_class {settings.n_samples_per_class}"
+        raise UsageError(f"{given}: scores need at least 2 pictures of the classes that stay")
 
 
 def score(setup: GeneratorSetup, problem: GeneratorProblem, known: Result, place: Place) -> Result:

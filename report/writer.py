@@ -79,4 +79,6 @@ class Report:
         beside = {"Models side by side": COMPARED} if (self.out / COMPARED).exists() else {}
         files.write_text(self.out / f"{name}.html", page(title, self.sections, beside))
         pictures = ", each picture as .png and .svg" if self.plots else ""
-        print(f"written: {self.out / f'{name}.html'}, and each table as .md, .csv and .tex{pictures}", flush=True)
+        print(
+            f"written: {self.out / f'{name}.html'}, and each table as .md and .csv, some as .tex{pictures}", flush=True
+        )

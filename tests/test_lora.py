@@ -271,8 +271,8 @@ def test_a_folder_loads_in_plain_peft_and_gives_the_same_logits(small, tmp_path,
 
 def test_folders_that_are_refused(small, tmp_path):
     plan = plan_of(small, lora_targets=ALL)
-    with pytest.raises(UsageError, match="holds no adapters of this run"):
-        lora.read(copy.deepcopy(small), plan, tmp_path)
+    with pytest.raises(UsageError, match="--save_outputs .*: holds no adapters of this run"):
+        lora.read(copy.deepcopy(small), plan, tmp_path, "--save_outputs")
     lora.write(lora.attach(copy.deepcopy(small), plan, 0), tmp_path)
     with pytest.raises(UsageError, match="its adapters are of other layers than this run's"):
         lora.read(copy.deepcopy(small), plan_of(small, lora_targets=("conv",)), tmp_path)

@@ -211,6 +211,14 @@ REFUSED = [
         ["score", "--model", "BASE", "--retrained", "BASE", "--forget", "class:3", "--classes_to_generate", "x3"],
         "--classes_to_generate x3: leaves out class 3, in which --retrained is compared",
     ),
+    (
+        ["score", "--model", "BASE", "--forget", "class:3", "--classes_to_generate", "3"],
+        "--classes_to_generate 3: has only the class to forget; scores also need pictures of classes that stay",
+    ),
+    (
+        ["score", "--model", "BASE", "--classes_to_generate", "3", "--n_samples_per_class", "1"],
+        "--n_samples_per_class 1: scores need at least 2 pictures of the classes that stay",
+    ),
     (["train", "--width", "48"], "--norm_groups 32: must divide all numbers of channels, 48 too"),
     (["train", "--attention", "5"], "--attention 5: no level has this side; levels have 8, 4, 2, 1"),
     (["train", "--stream"], "--stream: "),

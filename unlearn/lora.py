@@ -273,9 +273,11 @@ def write(adapted: PeftModel, folder: Path) -> None:
     )
 
 
-def read(model: nn.Module, adapters: Plan, folder: Path) -> nn.Module:
+def read(model: nn.Module, adapters: Plan, folder: Path, flag: str = "--resume") -> nn.Module:
     """Give ``model`` the adapters that are stored in ``folder``, in place; returns peft's model around it.
 
+    Args:
+        flag: the flag for which they are read, for errors.
     Raises:
         UsageError: the folder holds no adapters, or those of another plan.
     """
@@ -289,9 +291,7 @@ def read(model: nn.Module, adapters: Plan, folder: Path) -> nn.Module:
         if fitting:
             peft.set_peft_model_state_dict(adapted, stored)
     except Exception as error:  # noqa: BLE001  (a missing, damaged or other adapter fails in many ways)
-        raise UsageError(
-            f"--resume {folder}: holds no adapters of this run ({' '.join(str(error).split())})"
-        ) from error
+        raise UsageError(f"{flag} {folder}: holds no adapters of this run ({' '.join(str(error).split())})") from error
     if not fitting:
-        raise UsageError(f"--resume {folder}: its adapters are of other layers than this run's")
+        raise UsageError(f"{flag} {folder}: its adapters are of other layers than this run's")
     return adapted

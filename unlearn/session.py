@@ -91,7 +91,7 @@ class Session:
         if adapters is not None and adapters.stored_separately:
             if not self._base.exists():
                 return None
-            return Unlearned(self._put_together(model, adapters, context), context.mask, None)
+            return Unlearned(self._put_together(model, adapters, context, flag), context.mask, None)
         if not self._model.exists():
             return None
         checkpoint = checkpoints.read(self._model, flag, self._setup.run.allow_pickle, model)
@@ -113,14 +113,14 @@ class Session:
                     "give the scenario and seeds of that run, leave --resume out, or give --allow_split_mismatch"
                 )
 
-    def _put_together(self, model: nn.Module, adapters: lora.Plan, context: Context) -> nn.Module:
+    def _put_together(self, model: nn.Module, adapters: lora.Plan, context: Context, flag: str) -> nn.Module:
         """Load the stored frozen model and its adapters."""
-        base = checkpoints.read(self._base, "--resume", self._setup.run.allow_pickle, model)
-        checkpoints.check_fits(base, model, self._setup.arch, "--resume")
-        self._check_sets(base, "--resume")
+        base = checkpoints.read(self._base, flag, self._setup.run.allow_pickle, model)
+        checkpoints.check_fits(base, model, self._setup.arch, flag)
+        self._check_sets(base, flag)
         checkpoints.load_weights(model, base)
         context.log.line(f"Load checkpoint from: {self._base} and {self._adapter}")
-        return lora.read(model, adapters, self._adapter)
+        return lora.read(model, adapters, self._adapter, flag)
 
     def save(self, unlearned: Unlearned, evaluation: dict[str, Any] | None) -> None:
         """Write the unlearned model and its scores; adapters and frozen model are written separately."""
