@@ -18,8 +18,8 @@ PAGE = (ROOT / "docs" / "first-steps.md").read_text()
 
 
 def block() -> str:
-    """The commands of "Try every script"."""
-    section = PAGE[PAGE.index("## Try every script") :]
+    """The commands of "Try the main scripts"."""
+    section = PAGE[PAGE.index("## Try the main scripts") :]
     return re.search(r"```\n(.*?)```", section, re.DOTALL)[1]
 
 

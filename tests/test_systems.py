@@ -9,6 +9,9 @@ from conftest import ROOT
 SCRIPT = """
 import builtins, contextlib, importlib, io, os, pathlib, signal, sys, types
 import matplotlib.pyplot, numpy, pandas, scipy.stats, sklearn.svm, submitit, torch.distributed, torchvision, tqdm, yaml
+import bokeh.embed, bokeh.plotting, optuna, peft, timm
+from diffusers import AutoencoderKL, DDPMScheduler, DiTTransformer2DModel, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
 
 root, plain = str(pathlib.Path.cwd()), builtins.__import__
 GONE = {"fcntl", "resource", "termios", "pwd", "grp"}
