@@ -34,14 +34,17 @@ class Model:
 def recipe(result: dict[str, Any]) -> dict[str, Any] | None:
     """How a run's model was trained and pruned, without its seeds; None if its checkpoint does not say.
 
-    For a dense round the pruning flags are left out, since they did not affect the model.
+    For a dense round 0 the pruning flags are left out, since they did not affect the model. A network pruned before
+    training is sparse in round 0.
     """
     stored = result["model"].get("recipe")
     if not stored:
         return stored
     if population := population_of(stored):
         stored = {**stored, "split": population}
-    return stored if result["model"].get("round") != 0 else {key: stored[key] for key in stored if key != "prune"}
+    if result["model"].get("round") != 0 or result["model"]["sparsity"]:
+        return stored
+    return {key: stored[key] for key in stored if key != "prune"}
 
 
 def population_of(config: dict[str, Any]) -> str | None:

@@ -199,7 +199,7 @@ def test_scenarios_of_which_one_has_one_training_are_paired_by_the_seeds_of_runs
 
 def pruned(sparsity, seed, ua, epochs=9, method="FT", **prune):
     script = "main_synflow.py" if "score" in prune else "main_imp.py"
-    model = recipe(epochs, int(bool(sparsity)), script, **prune)
+    model = recipe(epochs, int(bool(sparsity) and "score" not in prune), script, **prune)
     return ft(sparsity, seed, ua, method, model=model)
 
 

@@ -223,9 +223,7 @@ def test_models_of_different_training_are_different_columns():
         result("FT", 0.95, 1, (0.1,) * 5, model=recipe(182, **omp)),
         result("FT", 0.95, 2, (0.3,) * 5, model=recipe(182, **omp)),
         result("FT", 0.95, 1, (0.5,) * 5, model=recipe(182, **omp | {"random_prune": True})),
-        result(
-            "FT", 0.95, 1, (0.6,) * 5, model=recipe(182, 0, "main_synflow.py") | {"recipe": {"prune": snip}, "round": 1}
-        ),
+        result("FT", 0.95, 1, (0.6,) * 5, model=recipe(182, 0, "main_synflow.py") | {"recipe": {"prune": snip}}),
         result("FT", 0.95, 1, (0.7,) * 5, model=recipe(10, **omp)),
     ]
     [table] = made(runs)
