@@ -14,7 +14,7 @@ class Resources:
 
     Attributes:
         at_once: runs at a time; None for as many as there is room for.
-        gpus: per run; None for one each where this machine has any. On SLURM, None requests none.
+        gpus: per run; None for one each where this machine has any. On SLURM, None asks for none.
         cpus: cores per run, and its threads.
         time: minutes per SLURM job; a job that needs more is requeued and goes on.
         slurm: further sbatch options by their long names.

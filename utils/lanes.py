@@ -2,8 +2,8 @@
 
 Every run has a lane, a thread of its own. Only one of these threads runs at a time, so that the code of a run need not
 know of the others. When a run reaches work that can be done for several runs at once, it calls ``meet`` with a request
-and waits. When all runs wait or are over, the work is done together for those whose requests are alike, and each run
-goes on with its part of the result.
+and waits. When all runs wait or are over, the work is done together for those with the same kind of request, and each
+run goes on with its part of the result.
 """
 
 from __future__ import annotations
