@@ -89,7 +89,7 @@ def test_committed_tables_are_those_of_the_committed_runs(committed):
             for path in (committed / folder.name).glob(f"*.{kind}")
         }
         assert (
-            kept.items() <= made.items() and len(kept) >= 8
+            kept.items() <= made.items() and len(kept) >= 3
         )  # nearer.csv, of all pairs of methods, is too large to keep
 
 
