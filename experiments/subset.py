@@ -22,7 +22,7 @@ from PIL import Image  # noqa: E402
 from dataset import catalog, sources  # noqa: E402
 from dataset.locate import find_root  # noqa: E402
 from utils import files  # noqa: E402
-from utils.errors import UsageError  # noqa: E402
+from utils.errors import UsageError, leave, script  # noqa: E402
 
 
 def write(dataset: sources.Dataset, folder: Path, train: int, test: int) -> list[str]:
@@ -50,7 +50,7 @@ def write(dataset: sources.Dataset, folder: Path, train: int, test: int) -> list
     for part, (images, labels, count) in parts.items():
         for label, name in enumerate(dataset.classes):
             place = folder / part / name
-            place.mkdir(parents=True)
+            files.make_folder(place)
             for number, image in enumerate(images[np.flatnonzero(labels == label)[:count]]):
                 stream = io.BytesIO()
                 Image.fromarray(image.squeeze()).save(stream, "PNG")
@@ -58,6 +58,7 @@ def write(dataset: sources.Dataset, folder: Path, train: int, test: int) -> list
     return [f"{part}: {count} images of each of {len(dataset.classes)} classes" for part, (*_, count) in parts.items()]
 
 
+@script
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, load the data set and write the folders; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -67,14 +68,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--train", type=int, required=True, help="training images of each class")
     parser.add_argument("--test", type=int, required=True, help="test images of each class")
     told = parser.parse_args(argv)
-    try:
-        source = catalog.get(told.dataset)
-        dataset = sources.load(source, find_root(source, told.data))
-        print("\n".join(write(dataset, told.folder, told.train, told.test)))
-    except UsageError as error:
-        parser.error(str(error))
+    source = catalog.get(told.dataset)
+    dataset = sources.load(source, find_root(source, told.data))
+    print("\n".join(write(dataset, told.folder, told.train, told.test)))
+    if dataset.val is not None:
+        print(f"left out: the data set's own {len(dataset.val[1]):,} validation images")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
