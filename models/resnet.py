@@ -59,7 +59,15 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Four stages of residual blocks, global average pooling and a linear head."""
+    """Four stages of residual blocks, global average pooling and a linear head.
+
+    Args:
+        block: kind of the residual blocks.
+        depths: number of blocks of each stage; each stage is twice as wide as the one before it.
+        classes: outputs of the head.
+        imagenet_stem: 7x7 convolution with stride 2 and max-pooling, in place of one 3x3 convolution.
+        width: channels of the stem and of the first stage's blocks; 64 in the paper.
+    """
 
     layer1: nn.Sequential
     layer2: nn.Sequential
@@ -72,18 +80,20 @@ class ResNet(nn.Module):
         depths: Sequence[int],
         classes: int,
         imagenet_stem: bool = False,
+        width: int = 64,
     ):
         super().__init__()
         self.normalize = Normalize()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False) if imagenet_stem else _conv(3, 64, 3)
-        self.bn1 = nn.BatchNorm2d(64)
+        self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False) if imagenet_stem else _conv(3, width, 3)
+        self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1) if imagenet_stem else nn.Identity()
-        self.inputs = 64
-        for stage, (width, depth) in enumerate(zip((64, 128, 256, 512), depths), start=1):
-            setattr(self, f"layer{stage}", self._stage(block, width, depth, stride=1 if stage == 1 else 2))
+        self.inputs = width
+        for stage, depth in enumerate(depths):
+            blocks = self._stage(block, width << stage, depth, stride=1 if stage == 0 else 2)
+            setattr(self, f"layer{stage + 1}", blocks)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(512 * block.expansion, classes)
+        self.fc = nn.Linear(self.inputs, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
