@@ -45,3 +45,16 @@ def test_what_cannot_be_written_is_refused(words, reason, tmp_path, monkeypatch,
     said = capsys.readouterr().err
     assert reason in said and said.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_data_set_s_own_validation_images_are_named_as_left_out(tmp_path, capsys):
+    for part, count in {"train": 3, "val": 2, "test": 1}.items():
+        for name in ("cat", "dog"):
+            place = tmp_path / "pets" / part / name
+            place.mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB", (8, 8), (number, 0, 0)).save(place / f"{number}.png")
+    words = ["folder", str(tmp_path / "small"), "--data", str(tmp_path / "pets"), "--train", "2", "--test", "1"]
+    assert subset.main(words) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "left out: the data set's own 4 validation images"
+    assert len(list((tmp_path / "small").rglob("*.png"))) == 6

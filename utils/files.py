@@ -72,9 +72,10 @@ def _write(path: Path, pieces: Iterable[bytes]) -> None:
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Replace the folder ``path`` by a new one.
 
-    The new folder is filled beside it and then renamed, so that it is whole wherever it exists. An old one is deleted
-    just before that; a process that is killed in between leaves neither. The parent folder must exist. Of several
-    processes the main one writes, and the others wait for it.
+    The new folder is filled beside it and then renamed, so that it is whole wherever it exists. An old one is renamed
+    just before that and deleted afterwards; a process that is killed between the two leaves it beside ``path``, as
+    ``.NAME.….unfinished/old``. The parent folder must exist. Of several processes the main one writes, and the others
+    wait for it.
 
     Args:
         fill: writes the content into the folder that it is given.
@@ -84,12 +85,18 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     if parallel.is_main():
         with preempt.deferred(), named(path):
             temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent))
+            new, old = temporary / "new", temporary / "old"
             try:
-                fill(temporary)
-                os.chmod(temporary, 0o777 & ~_umask())
+                new.mkdir()
+                fill(new)
                 if path.exists():
-                    shutil.rmtree(path)
-                os.replace(temporary, path)
+                    os.replace(path, old)
+                try:
+                    os.replace(new, path)
+                except OSError:
+                    if old.exists():
+                        os.replace(old, path)
+                    raise
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
             _flush_folder(path.parent)

@@ -80,6 +80,8 @@ def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     import torch
 
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if not gradients:
+        return
     flat = add_up(torch.cat([gradient.flatten() for gradient in gradients])).div_(size())
     means = flat.split([gradient.numel() for gradient in gradients])
     torch._foreach_copy_(gradients, [mean.view_as(gradient) for gradient, mean in zip(gradients, means)])
