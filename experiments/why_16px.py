@@ -3,9 +3,10 @@
 
     python main_sweep.py experiments/table1-16px.yaml
     python main_sweep.py experiments/sparsity-16px.yaml
-    python experiments/why_16px.py --seeds 1 2 3
+    python experiments/why_16px.py
 
-The runs go to the folder of those sweeps, and finished ones are not made again:
+The runs go to the folder of those sweeps, and finished ones are not made again. At the end the script prints a table,
+and writes it and its scores to runs/table1-16px/why. --table FILE prints the table of such a file of scores.
 
 epochs: FT for the paper's 10 epochs in place of 3, on the dense and the 95 %-sparse model.
 norms: FT on the dense model with each convolution scaled to the norm that it has in the 98 %-sparse model, and the
@@ -17,9 +18,13 @@ width: the whole protocol on a ResNet-18 with 40 channels in place of 64. 95 % s
 from __future__ import annotations
 
 import argparse
+import json
+import statistics
 import sys
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -28,7 +33,9 @@ import torch  # noqa: E402
 import main_forget  # noqa: E402
 import main_imp  # noqa: E402
 from models import architecture, resnet  # noqa: E402
+from report.runs import METRICS, collect  # noqa: E402
 from trainer import checkpoints  # noqa: E402
+from utils import files  # noqa: E402
 from utils.errors import UsageError, leave, script  # noqa: E402
 
 FOLDER = Path("runs/table1-16px")
@@ -44,6 +51,19 @@ METHODS = {
     "FT-tuned": "--unlearn FT --unlearn_epochs 3 --unlearn_lr 0.02",
     "FT-10": "--unlearn FT --unlearn_epochs 10 --unlearn_lr 3e-3",
     "l1-sparse": "--unlearn FT_prune --unlearn_epochs 3 --unlearn_lr 0.01 --alpha 0.01",
+}
+
+SPARSE = "sparse-rate="  # what the sweep calls a pruned model, before the share of its weights that are pruned
+ROWS = {  # rows of the table, by the question that they answer: names of models and methods
+    "epochs": [(model, method) for method in ("FT", "FT-10") for model in ("dense", SPARSE + "0.95")],
+    "norms": [
+        (model, "FT") for model in ("dense", "dense-norms-of-0.98", SPARSE + "0.98", SPARSE + "0.98-norms-of-dense")
+    ],
+    "weights": [
+        (model, method)
+        for method in ("FT", "FT-tuned", "l1-sparse")
+        for model in ("dense", SPARSE + "0.95", SPARSE + "0.98", "narrow", "narrow-sparse")
+    ],
 }
 
 architecture(NARROW)(partial(resnet.ResNet, resnet.BasicBlock, (2, 2, 2, 2), width=40))
@@ -119,13 +139,61 @@ def study(seed: int) -> None:
         forget(model, forgotten / name, seed, NARROW, "raw", "retrain", "FT", "FT-tuned", "l1-sparse")
 
 
+def scores(places: Sequence[Path]) -> list[dict[str, Any]]:
+    """The scores of all runs in the table, and of Retrain, below ``places``: model, method, seed and fractions."""
+    wanted = {pair for rows in ROWS.values() for pair in rows}
+    wanted |= {(retrained(model), "retrain") for model, _ in wanted}
+    lines = []
+    for run in collect(places).runs_of("main_forget.py"):
+        model, method = run.folder.parts[-2:]
+        if (model, method) in wanted:
+            four = {score: run.content["scores"][score] for score in METRICS}
+            lines.append({"model": model, "method": method, "seed": run.content["seed"], **four})
+    return sorted(lines, key=lambda line: (line["model"], line["method"], line["seed"]))
+
+
+def retrained(model: str) -> str:
+    """The model whose Retrain a model is compared with: its own, or that of the model that was rescaled."""
+    return model.partition("-norms")[0]
+
+
+def table(lines: Iterable[dict[str, Any]]) -> str:
+    """Gap to Retrain by seed, and mean scores in per cent, of the runs in ``lines``; as Markdown."""
+    runs = {(line["model"], line["method"], line["seed"]): line for line in lines}
+    seeds = sorted({seed for _, _, seed in runs})
+    rows = [["changed", "model", "method", "gap, by seed", "gap, mean", *METRICS], ["---"] * 3 + ["---:"] * 6]
+    for question, pairs in ROWS.items():
+        for model, method in pairs:
+            places = [((model, method, seed), (retrained(model), "retrain", seed)) for seed in seeds]
+            pairs_here = [(runs[own], runs[other]) for own, other in places if own in runs and other in runs]
+            if pairs_here:
+                gaps = [100 * statistics.mean(abs(a[score] - b[score]) for score in METRICS) for a, b in pairs_here]
+                means = (100 * statistics.mean(run[score] for run, _ in pairs_here) for score in METRICS)
+                figures = [", ".join(f"{gap:.1f}" for gap in gaps), f"{statistics.mean(gaps):.1f}"]
+                rows.append([question, model, method, *figures, *(f"{mean:.1f}" for mean in means)])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
 @script
 def main(argv: list[str] | None = None) -> int:
-    """Parse the command line and make the runs; the exit code."""
+    """Parse the command line, make the runs and write the table; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    for seed in parser.parse_args(argv).seeds:
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="of the runs (1 2 3)")
+    parser.add_argument(
+        "--also", type=Path, nargs="+", default=[], help="more places of runs, results/pruning-16px say"
+    )
+    parser.add_argument("--table", type=Path, metavar="FILE", help="print the table of these scores, and run nothing")
+    wanted = parser.parse_args(argv)
+    if wanted.table:
+        print(table(map(json.loads, files.read_text(wanted.table, f"--table {wanted.table}").splitlines())), end="")
+        return 0
+    for seed in wanted.seeds:
         study(seed)
+    lines = scores([FOLDER, *wanted.also])
+    files.make_folder(FOLDER / "why")
+    files.write_text(FOLDER / "why" / "scores.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    files.write_text(FOLDER / "why" / "table.md", table(lines))
+    print(table(lines), end="")
     return 0
 
 

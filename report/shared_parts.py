@@ -1,4 +1,4 @@
-"""Compresses packed files: objects that occur several times are written once. Imports neither torch nor pandas."""
+"""Compresses packed files: what occurs several times is written once. Imports neither torch nor pandas."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 from utils.errors import UsageError
 
-SHARED = "shared"  # key of the list of shared objects, in the first line
-PLACE = "$shared"  # only key of an object that stands for a shared one; its value is the number in the list
-LEAST = 40  # characters of JSON below which an object is not shared
+SHARED = "shared"  # key of the list of shared values, in the first line
+PLACE = "$shared"  # only key of an object that stands for a shared value: its number in the list
+LEAST = 40  # characters of JSON below which a value is not shared
 
 
 def factored(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines, with objects that occur several times replaced by references to a list in an additional first line.
+    """The lines, with values that occur several times replaced by references to a list in an additional first line.
 
     Args:
         lines: JSON objects. Returned as they are if nothing is shared.
     """
-    counted = Counter(text for line in lines for text in map(_text, _objects(line)) if len(text) >= LEAST)
+    counted = Counter(text for line in lines for text in map(_text, _inside(line)) if len(text) >= LEAST)
     often = {text for text, count in counted.items() if count > 1}
     numbers: dict[str, int] = {}
     shorter = [_shortened(line, often, numbers) for line in lines]
@@ -28,7 +28,7 @@ def factored(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def restored(value: Any, shared: list[Any], source: str) -> Any:
-    """A line as it was given to ``factored``: references are replaced by the shared objects.
+    """A line as it was given to ``factored``: references are replaced by the shared values.
 
     Args:
         value: the line, or a part of it.
@@ -48,24 +48,26 @@ def restored(value: Any, shared: list[Any], source: str) -> Any:
     return shared[value[PLACE]]
 
 
-def _text(value: dict[str, Any]) -> str:
+def _text(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    """All objects inside a value, but not the value itself."""
+def _inside(value: Any) -> Iterator[Any]:
+    """All objects, lists and strings inside a value, but not the value itself."""
     for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        if isinstance(each, dict):
+        if isinstance(each, (dict, list, str)):
             yield each
-        yield from _objects(each)
+        yield from _inside(each)
 
 
 def _shortened(value: Any, often: set[str], numbers: dict[str, int]) -> Any:
-    if isinstance(value, list):
-        return [_shortened(each, often, numbers) for each in value]
-    if not isinstance(value, dict):
+    if not isinstance(value, (dict, list, str)):
         return value
     text = _text(value)
     if text in often:
         return {PLACE: numbers.setdefault(text, len(numbers))}
-    return {key: _shortened(each, often, numbers) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_shortened(each, often, numbers) for each in value]
+    if isinstance(value, dict):
+        return {key: _shortened(each, often, numbers) for key, each in value.items()}
+    return value

@@ -810,6 +810,15 @@ def test_what_lines_share_is_written_once():
     assert shared_parts.factored(lines[:1]) == lines[:1]  # nothing twice
 
 
+def test_lists_and_strings_are_shared_too_and_short_ones_are_not():
+    words, numbers = "c" * 38, list(range(20))
+    lines = [{"a": words, "b": numbers, "c": "short"}, {"a": [words], "b": numbers, "c": "short"}]
+    written = [{"shared": [words, numbers]}, {"a": {"$shared": 0}, "b": {"$shared": 1}, "c": "short"}]
+    written.append({"a": [{"$shared": 0}], "b": {"$shared": 1}, "c": "short"})
+    assert shared_parts.factored(lines) == written
+    assert [shared_parts.restored(line, written[0]["shared"], "") for line in written[1:]] == lines
+
+
 def test_a_packed_file_gives_the_report_of_its_folders(tmp_path, capsys):
     """With a sweep of which some runs are missing or failed, curves, a failed run, another script's, an earlier one."""
     runs = sweep(tmp_path / "runs", {"retrain": ["done", "done"], "FT": ["done", "failed"], "GA": [None, None]})

@@ -1,5 +1,6 @@
-"""experiments/why_16px.py: rescaled models compute the same, and the narrow network keeps the weights it is for."""
+"""experiments/why_16px.py: rescaled models compute the same, the narrow network's weights are counted, the table."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,28 @@ def test_at_95_percent_the_narrow_network_keeps_what_the_wide_one_keeps_at_98():
         return sum(p.numel() for p in models.build(arch, 10).parameters() if p.dim() == 4)
 
     assert 0.05 * convolutions(why_16px.NARROW) == pytest.approx(0.02 * convolutions("resnet18"), rel=0.03)
+
+
+def test_the_table_compares_runs_with_retrain_of_the_same_model_and_seed(tmp_path, capsys):
+    def line(model, method, seed, *four):
+        return json.dumps(
+            dict(zip(("model", "method", "seed", "UA", "MIA-Efficacy", "RA", "TA"), (model, method, seed, *four)))
+        )
+
+    path = tmp_path / "scores.jsonl"
+    lines = [
+        line("dense", "retrain", 1, 1, 1, 1, 0.4),
+        line("dense", "retrain", 2, 1, 1, 1, 0.3),
+        line("dense", "FT", 1, 0, 0.2, 1, 0.4),
+        line("dense", "FT", 2, 0.5, 0.6, 1, 0.4),
+        line("dense-norms-of-0.98", "FT", 2, 1, 1, 1, 0.5),
+        line("narrow", "FT", 1, 1, 1, 1, 0.5),
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    assert why_16px.main(["--table", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "| epochs | dense | FT | 45.0, 25.0 | 35.0 | 25.0 | 40.0 | 100.0 | 40.0 |",
+        "| norms | dense | FT | 45.0, 25.0 | 35.0 | 25.0 | 40.0 | 100.0 | 40.0 |",
+        "| norms | dense-norms-of-0.98 | FT | 5.0 | 5.0 | 100.0 | 100.0 | 100.0 | 50.0 |",
+        "| weights | dense | FT | 45.0, 25.0 | 35.0 | 25.0 | 40.0 | 100.0 | 40.0 |",
+    ]
