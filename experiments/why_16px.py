@@ -9,8 +9,9 @@ The runs go to the folder of those sweeps, and finished ones are not made again.
 and writes it and its scores to runs/table1-16px/why. --table FILE prints the table of such a file of scores.
 
 epochs: FT for the paper's 10 epochs in place of 3, on the dense and the 95 %-sparse model.
-norms: FT on the dense model with each convolution scaled to the norm that it has in the 98 %-sparse model, and the
-    other way round. A batch norm follows each convolution, so neither model's outputs change.
+norms: FT on the dense model with each convolution scaled to the norm that it has in the 95 %-sparse and in the
+    98 %-sparse model, on the 95 %-sparse model with the norms of the 98 %-sparse one, and on that with the norms of the
+    dense one. A batch norm follows each convolution, so no model's outputs change.
 width: the whole protocol on a ResNet-18 with 40 channels in place of 64. 95 % sparse, it keeps as many weights as the
     98 %-sparse one with 64.
 """
@@ -39,30 +40,32 @@ from utils import files  # noqa: E402
 from utils.errors import UsageError, leave, script  # noqa: E402
 
 FOLDER = Path("runs/table1-16px")
-DENSE, AT_95, AT_98 = "dense/0", "omp-rate=0.95/1", "omp-rate=0.98/1"
+MODELS = {"dense": "dense/0", "sparse-rate=0.95": "omp-rate=0.95/1", "sparse-rate=0.98": "omp-rate=0.98/1"}
 NARROW = "resnet18_40_channels"
 DATA = "--dataset cifar10 --data data/cifar10-100 --input_size 16 --batch_size 32 --schedule cosine --no_aug".split()
 TRAINING = "--epochs 12 --lr 0.01 --warmup 1 --rate 0.95 --prune_type rewind_lt --rewind_epoch 1".split()
-RETRAIN = "--unlearn retrain --unlearn_epochs 12 --unlearn_lr 0.01 --warmup 1"
 METHODS = {
     "raw": "--unlearn raw",
-    "retrain": RETRAIN,
+    "retrain": "--unlearn retrain --unlearn_epochs 12 --unlearn_lr 0.01 --warmup 1",
     "FT": "--unlearn FT --unlearn_epochs 3 --unlearn_lr 3e-3",
     "FT-tuned": "--unlearn FT --unlearn_epochs 3 --unlearn_lr 0.02",
     "FT-10": "--unlearn FT --unlearn_epochs 10 --unlearn_lr 3e-3",
     "l1-sparse": "--unlearn FT_prune --unlearn_epochs 3 --unlearn_lr 0.01 --alpha 0.01",
 }
 
-SPARSE = "sparse-rate="  # what the sweep calls a pruned model, before the share of its weights that are pruned
+SCALED = {  # models whose convolutions get the norms of another one: what they are made of, and whose norms they get
+    "dense-norms-of-0.95": ("dense", "sparse-rate=0.95"),
+    "dense-norms-of-0.98": ("dense", "sparse-rate=0.98"),
+    "sparse-rate=0.95-norms-of-0.98": ("sparse-rate=0.95", "sparse-rate=0.98"),
+    "sparse-rate=0.98-norms-of-dense": ("sparse-rate=0.98", "dense"),
+}
 ROWS = {  # rows of the table, by the question that they answer: names of models and methods
-    "epochs": [(model, method) for method in ("FT", "FT-10") for model in ("dense", SPARSE + "0.95")],
-    "norms": [
-        (model, "FT") for model in ("dense", "dense-norms-of-0.98", SPARSE + "0.98", SPARSE + "0.98-norms-of-dense")
-    ],
+    "epochs": [(model, method) for method in ("FT", "FT-10") for model in ("dense", "sparse-rate=0.95")],
+    "norms": [(model, "FT") for model in sorted([*SCALED, "dense", "sparse-rate=0.95", "sparse-rate=0.98"])],
     "weights": [
         (model, method)
         for method in ("FT", "FT-tuned", "l1-sparse")
-        for model in ("dense", SPARSE + "0.95", SPARSE + "0.98", "narrow", "narrow-sparse")
+        for model in ("dense", "sparse-rate=0.95", "sparse-rate=0.98", "narrow", "narrow-sparse")
     ],
 }
 
@@ -125,13 +128,12 @@ def study(seed: int) -> None:
     """Everything for one seed."""
     folder = FOLDER / f"seed{seed}"
     forgotten = folder / "class"
-    dense, at_95, at_98 = (folder / f"{name}checkpoint.pth.tar" for name in (DENSE, AT_95, AT_98))
-    forget(dense, forgotten / "dense", seed, "resnet18", "FT-10")
-    forget(at_95, forgotten / "sparse-rate=0.95", seed, "resnet18", "FT-10")
-    scaled = rescale(dense, at_98, folder / "scaled/dense.pth.tar")
-    forget(scaled, forgotten / "dense-norms-of-0.98", seed, "resnet18", "raw", "FT")
-    scaled = rescale(at_98, dense, folder / "scaled/sparse-rate=0.98.pth.tar")
-    forget(scaled, forgotten / "sparse-rate=0.98-norms-of-dense", seed, "resnet18", "raw", "FT")
+    trained = {name: folder / f"{place}checkpoint.pth.tar" for name, place in MODELS.items()}
+    for name in ("dense", "sparse-rate=0.95"):
+        forget(trained[name], forgotten / name, seed, "resnet18", "FT-10")
+    for name, (source, model) in SCALED.items():
+        scaled = rescale(trained[source], trained[model], folder / "scaled" / f"{name}.pth.tar")
+        forget(scaled, forgotten / name, seed, "resnet18", "raw", "FT")
     train(folder / "narrow", seed, NARROW)
     first = folder / "narrow/0checkpoint.pth.tar"
     train(folder / "narrow-omp", seed, NARROW, "--resume", "--checkpoint", str(first), "--pruning_times", "2")
