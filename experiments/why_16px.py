@@ -131,8 +131,8 @@ def study(seed: int) -> None:
     trained = {name: folder / f"{place}checkpoint.pth.tar" for name, place in MODELS.items()}
     for name in ("dense", "sparse-rate=0.95"):
         forget(trained[name], forgotten / name, seed, "resnet18", "FT-10")
-    for name, (source, model) in SCALED.items():
-        scaled = rescale(trained[source], trained[model], folder / "scaled" / f"{name}.pth.tar")
+    for name, (source, other) in SCALED.items():
+        scaled = rescale(trained[source], trained[other], folder / "scaled" / f"{name}.pth.tar")
         forget(scaled, forgotten / name, seed, "resnet18", "raw", "FT")
     train(folder / "narrow", seed, NARROW)
     first = folder / "narrow/0checkpoint.pth.tar"
