@@ -85,18 +85,7 @@ def run(main, folder: Path, *flags: str) -> None:
 def forget(model: Path, folder: Path, seed: int, arch: str, *methods: str) -> None:
     """Forget class 0 by each of the methods, named as in ``METHODS``, and score."""
     for name in methods:
-        flags = [
-            "--arch",
-            arch,
-            "--seed",
-            str(seed),
-            "--train_seed",
-            str(seed),
-            "--mask",
-            str(model),
-            "--forget",
-            "class:0",
-        ]
+        flags = f"--arch {arch} --seed {seed} --train_seed {seed} --mask {model} --forget class:0".split()
         run(main_forget.main, folder / name, *flags, *METHODS[name].split())
 
 
