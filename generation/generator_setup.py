@@ -157,7 +157,7 @@ def new(arguments: GenerateArguments, info: DatasetInfo) -> Generator:
     """
     flags = arguments.generator
     if arguments.work == "encode":
-        encoder = importlib.import_module("generation.encoding").new(arguments.settings.vae)
+        encoder = importlib.import_module("generation.encoder").new(arguments.settings.vae)
         encoder.check(info, f"--vae {arguments.settings.vae}")
         return encoder
     if isinstance(flags, Transformer):

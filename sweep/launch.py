@@ -13,9 +13,9 @@ from sweep.executors import EXECUTORS
 from sweep.grid import Cell
 from sweep.resources import Resources
 from sweep.runner import Runner, summary
-from sweep.search_block import Search
 from sweep.spec import Spec
 from sweep.state import State, keep_others_out
+from sweep.trial import Search
 from utils.errors import UsageError
 
 

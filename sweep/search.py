@@ -7,11 +7,10 @@ from typing import Any
 
 from sweep.grid import Cell
 from sweep.runner import Runner, summary
-from sweep.search_block import Search
 from sweep.search_study import Study, name, open_journal
 from sweep.spec import Spec
 from sweep.state import State
-from sweep.trial import place, runs
+from sweep.trial import Search, place, runs
 from sweep.winners import FILE, best
 from utils.errors import UsageError
 from utils.preempt import RESUMABLE

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 from sweep.axes import check_seeds
-from sweep.objective import OBJECTIVES, Objective
+from sweep.objective import OBJECTIVES
 from sweep.spec import Spec
-from sweep.trial import baseline, place, runs
+from sweep.trial import Search, baseline, place, runs
 from unlearn.unlearn_flags import Lora
 from utils.errors import UsageError
 from utils.names import lookup, nearest
@@ -22,45 +22,6 @@ KEYS = ("method", "parameters", "objective", *NUMBERS, "seeds", "models", "scena
 SAMPLERS = ("tpe", "random", "grid", "nsga3")
 OVER = ("setting", "model", "scenario")  # axes over which a winner may be shared
 RANGE = ("low", "high", "log", "choices")
-
-
-@dataclass(frozen=True)
-class Search:
-    """The tuning of one method, done for each setting, model and scenario on its own.
-
-    Attributes:
-        method: label of one of the file's methods.
-        parameters: Optuna's distribution of each tuned flag, by the flag's name without dashes.
-        objective: what trials are judged by.
-        trials: number of trials per study.
-        at_once: trials that run side by side; the next ones learn from all of them.
-        seeds: seeds that every trial runs with; each is a study of its own if the objective is per seed.
-        models: labels of the file's models to tune on.
-        scenarios: labels of the file's scenarios to tune on.
-        over: axes ("setting", "model", "scenario") over which one winner is shared.
-        sampler: one of ``SAMPLERS``.
-        seed: of the sampler.
-        population: trials per generation of the sampler nsga3.
-        spread: factor by which a value's standard deviation over the seeds is added to it.
-    """
-
-    method: str
-    parameters: dict[str, Any]
-    objective: Objective
-    trials: int
-    at_once: int
-    seeds: list[int]
-    models: list[str]
-    scenarios: list[str]
-    over: list[str]
-    sampler: str
-    seed: int
-    population: int
-    spread: float
-
-    def end(self, number: int) -> dict[str, Any]:
-        """For every tuned flag the first value of its range or choices (``number`` 0), or the last (-1)."""
-        return {name: _ends(each)[number] for name, each in self.parameters.items()}
 
 
 def read(spec: Spec) -> list[Search]:
@@ -220,12 +181,6 @@ def _stated(config: type | None) -> dict[str, dict[str, Any]]:
         for name, ranged in ranges.items()
         if ranged is not None
     }
-
-
-def _ends(distribution: Any) -> tuple[Any, Any]:
-    """The first and the last value that a parameter can take."""
-    choices = getattr(distribution, "choices", None)
-    return (choices[0], choices[-1]) if choices else (distribution.low, distribution.high)
 
 
 def _distribution(entry: Any, integers: bool, source: str) -> Any:

@@ -13,9 +13,8 @@ from report.text import aligned
 from report.verdict import TRIAL
 from sweep.grid import Cell
 from sweep.objective import norm
-from sweep.search_block import Search
 from sweep.spec import Spec
-from sweep.trial import place, runs
+from sweep.trial import Search, place, runs
 from utils.errors import UsageError
 
 

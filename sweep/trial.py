@@ -1,16 +1,59 @@
-"""The cells of a search: the runs that all trials build on, and the runs of one trial."""
+"""A search, and its cells: the runs that all trials build on, and the runs of one trial."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from report.runs import SEARCH
 from sweep.grid import Cell, cells
+from sweep.objective import Objective
 from sweep.spec import Flags, Spec
 
-if TYPE_CHECKING:
-    from sweep.search_block import Search
+
+@dataclass(frozen=True)
+class Search:
+    """The tuning of one method, done for each setting, model and scenario on its own.
+
+    Attributes:
+        method: label of one of the file's methods.
+        parameters: Optuna's distribution of each tuned flag, by the flag's name without dashes.
+        objective: what trials are judged by.
+        trials: number of trials per study.
+        at_once: trials that run side by side; the next ones learn from all of them.
+        seeds: seeds that every trial runs with; each is a study of its own if the objective is per seed.
+        models: labels of the file's models to tune on.
+        scenarios: labels of the file's scenarios to tune on.
+        over: axes ("setting", "model", "scenario") over which one winner is shared.
+        sampler: one of ``SAMPLERS``.
+        seed: of the sampler.
+        population: trials per generation of the sampler nsga3.
+        spread: factor by which a value's standard deviation over the seeds is added to it.
+    """
+
+    method: str
+    parameters: dict[str, Any]
+    objective: Objective
+    trials: int
+    at_once: int
+    seeds: list[int]
+    models: list[str]
+    scenarios: list[str]
+    over: list[str]
+    sampler: str
+    seed: int
+    population: int
+    spread: float
+
+    def end(self, number: int) -> dict[str, Any]:
+        """For every tuned flag the first value of its range or choices (``number`` 0), or the last (-1)."""
+        return {name: _ends(each)[number] for name, each in self.parameters.items()}
+
+
+def _ends(distribution: Any) -> tuple[Any, Any]:
+    """The first and the last value that a parameter can take."""
+    choices = getattr(distribution, "choices", None)
+    return (choices[0], choices[-1]) if choices else (distribution.low, distribution.high)
 
 
 def in_search_folder(spec: Spec) -> Spec:

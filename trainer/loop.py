@@ -18,7 +18,7 @@ from pruner import Mask, MaskEnforcer
 from trainer import l1
 from trainer.compiled import Compiled, Recorder
 from trainer.cpu_arithmetic import cpu_arithmetic
-from trainer.meter import EpochLog, EpochMeter
+from trainer.meter import EpochMeter
 from trainer.pulse import Pulse
 from trainer.recipe import OptimizerSchedule, Recipe, ordered_parameters
 from trainer.sam import ASAM
@@ -26,6 +26,7 @@ from trainer.steps import Pass, Passes, Plan, Step, Trainable
 from trainer.task import Classification, Figures, Objective
 from utils import finite, lanes, memory, parallel, seeds
 from utils.device import compiling, half, synchronise
+from utils.log import EpochLog
 
 
 class Training:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,25 +11,6 @@ from torch import Tensor
 from trainer.task import Figures
 from utils import parallel
 from utils.errors import DivergedError
-
-
-@dataclass(frozen=True)
-class EpochLog:
-    """A finished epoch.
-
-    Attributes:
-        epoch: its number, from 1.
-        lr: step size.
-        loss: mean loss of the samples.
-        figures: means of the task's figures by name, in [0, 1].
-        seconds: how long it took.
-    """
-
-    epoch: int
-    lr: float
-    loss: float
-    figures: dict[str, float]
-    seconds: float
 
 
 class EpochMeter:

@@ -22,12 +22,11 @@ from report import plots
 from trainer import checkpoints, position
 from trainer.checkpoints import Position
 from trainer.loop import Training
-from trainer.meter import EpochLog
 from trainer.recipe import Recipe
 from trainer.task import Classification
 from utils import seeds
 from utils.errors import DivergedError
-from utils.log import Log
+from utils.log import EpochLog, Log
 
 # The run's own files as glob patterns; see ``Files``.
 OUTPUTS = [

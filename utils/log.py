@@ -5,14 +5,30 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from utils import files, parallel
 
-if TYPE_CHECKING:
-    from trainer.meter import EpochLog
+
+@dataclass(frozen=True)
+class EpochLog:
+    """A finished epoch.
+
+    Attributes:
+        epoch: its number, from 1.
+        lr: step size.
+        loss: mean loss of the samples.
+        figures: means of the task's figures by name, in [0, 1].
+        seconds: how long it took.
+    """
+
+    epoch: int
+    lr: float
+    loss: float
+    figures: dict[str, float]
+    seconds: float
 
 
 class Log:
