@@ -77,3 +77,9 @@ def test_the_table_compares_runs_with_retrain_of_the_same_model_and_seed(tmp_pat
         "| norms | dense-norms-of-0.98 | FT | 5.0 | 5.0 | 100.0 | 100.0 | 100.0 | 50.0 |",
         "| weights | dense | FT | 45.0, 25.0 | 35.0 | 25.0 | 40.0 | 100.0 | 40.0 |",
     ]
+
+
+def test_the_table_in_results_is_that_of_its_scores(capsys):
+    folder = Path(__file__).parent.parent / "results" / "why-16px"
+    assert why_16px.main(["--table", str(folder / "scores.jsonl")]) == 0
+    assert capsys.readouterr().out == (folder / "table.md").read_text()
