@@ -69,7 +69,7 @@ ROWS = {  # rows of the table, by the question that they answer: names of models
     ],
 }
 
-architecture(NARROW)(partial(resnet.ResNet, resnet.BasicBlock, (2, 2, 2, 2), width=40))
+narrow = partial(resnet.ResNet, resnet.BasicBlock, (2, 2, 2, 2), width=40)  # takes the number of classes
 
 
 def run(main, folder: Path, *flags: str) -> None:
@@ -90,6 +90,7 @@ def forget(model: Path, folder: Path, seed: int, arch: str, *methods: str) -> No
 
 
 def train(folder: Path, seed: int, arch: str, *flags: str) -> None:
+    """Train, and prune if ``flags`` ask for it."""
     run(main_imp.main, folder, "--arch", arch, "--seed", str(seed), "--train_seed", str(seed), *TRAINING, *flags)
 
 
@@ -178,6 +179,7 @@ def main(argv: list[str] | None = None) -> int:
     if wanted.table:
         print(table(map(json.loads, files.read_text(wanted.table, f"--table {wanted.table}").splitlines())), end="")
         return 0
+    architecture(NARROW)(narrow)
     for seed in wanted.seeds:
         study(seed)
     lines = scores([FOLDER, *wanted.also])
