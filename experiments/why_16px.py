@@ -10,10 +10,10 @@ and writes it and its scores to runs/table1-16px/why. --table FILE prints the ta
 
 epochs: FT for the paper's 10 epochs in place of 3, on the dense and the 95 %-sparse model.
 norms: FT on the dense model with each convolution scaled to the norm that it has in the 95 %-sparse and in the
-    98 %-sparse model, on the 95 %-sparse model with the norms of the 98 %-sparse one, and on that with the norms of the
-    dense one. A batch norm follows each convolution, so no model's outputs change.
-width: the whole protocol on a ResNet-18 with 40 channels in place of 64. 95 % sparse, it keeps as many weights as the
-    98 %-sparse one with 64.
+    98 %-sparse model, on the 95 %-sparse model with the norms of the 98 %-sparse one, and on the 98 %-sparse model with
+    the norms of the dense one. A batch norm follows each convolution, so outputs stay the same, but for its epsilon.
+width: a ResNet-18 with 40 channels instead of 64, dense and 95 % sparse: Retrain, FT at two step sizes, and l1-sparse
+    with the settings of the wide one. At 95 % it keeps as many weights as the wide one at 98 %.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ import torch  # noqa: E402
 
 import main_forget  # noqa: E402
 import main_imp  # noqa: E402
+import models  # noqa: E402
 from models import architecture, resnet  # noqa: E402
 from report.runs import METRICS, collect  # noqa: E402
 from trainer import checkpoints  # noqa: E402
@@ -62,7 +63,7 @@ SCALED = {  # models whose convolutions get the norms of another one: what they 
 ROWS = {  # rows of the table, by the question that they answer: names of models and methods
     "epochs": [(model, method) for method in ("FT", "FT-10") for model in ("dense", "sparse-rate=0.95")],
     "norms": [(model, "FT") for model in sorted([*SCALED, "dense", "sparse-rate=0.95", "sparse-rate=0.98"])],
-    "weights": [
+    "width": [
         (model, method)
         for method in ("FT", "FT-tuned", "l1-sparse")
         for model in ("dense", "sparse-rate=0.95", "sparse-rate=0.98", "narrow", "narrow-sparse")
@@ -132,16 +133,22 @@ def study(seed: int) -> None:
 
 
 def scores(places: Sequence[Path]) -> list[dict[str, Any]]:
-    """The scores of all runs in the table, and of Retrain, below ``places``: model, method, seed and fractions."""
+    """The scores of all runs in the table, and of Retrain, below ``places``: model, method, seed and fractions.
+
+    Raises:
+        UsageError: two runs of one seed have different scores.
+    """
     wanted = {pair for rows in ROWS.values() for pair in rows}
     wanted |= {(retrained(model), "retrain") for model, _ in wanted}
-    lines = []
+    runs: dict[tuple[str, str, int], dict[str, float]] = {}
     for run in collect(places).runs_of("main_forget.py"):
         model, method = run.folder.parts[-2:]
-        if (model, method) in wanted:
-            four = {score: run.content["scores"][score] for score in METRICS}
-            lines.append({"model": model, "method": method, "seed": run.content["seed"], **four})
-    return sorted(lines, key=lambda line: (line["model"], line["method"], line["seed"]))
+        if run.content["scenario"]["kind"] != "class" or (model, method) not in wanted:
+            continue
+        four = {score: run.content["scores"][score] for score in METRICS}
+        if runs.setdefault((model, method, run.content["seed"]), four) != four:
+            raise UsageError(f"{run.path}: another run of {method} on {model} with this seed has other scores")
+    return [{"model": key[0], "method": key[1], "seed": key[2], **four} for key, four in sorted(runs.items())]
 
 
 def retrained(model: str) -> str:
@@ -179,7 +186,8 @@ def main(argv: list[str] | None = None) -> int:
     if wanted.table:
         print(table(map(json.loads, files.read_text(wanted.table, f"--table {wanted.table}").splitlines())), end="")
         return 0
-    architecture(NARROW)(narrow)
+    if NARROW not in models.names():
+        architecture(NARROW)(narrow)
     for seed in wanted.seeds:
         study(seed)
     lines = scores([FOLDER, *wanted.also])

@@ -10,6 +10,8 @@ import models
 from experiments import why_16px
 from pruner import Mask
 from trainer import checkpoints
+from utils import files
+from utils.errors import UsageError
 
 
 def stored(path: Path, seed: int, mask: Mask) -> torch.nn.Module:
@@ -76,8 +78,29 @@ def test_the_table_compares_runs_with_retrain_of_the_same_model_and_seed(tmp_pat
         "| epochs | dense | FT | 45.0, 25.0 | 35.0 | 25.0 | 40.0 | 100.0 | 40.0 |",
         "| norms | dense | FT | 45.0, 25.0 | 35.0 | 25.0 | 40.0 | 100.0 | 40.0 |",
         "| norms | dense-norms-of-0.98 | FT | 5.0 | 5.0 | 100.0 | 100.0 | 100.0 | 50.0 |",
-        "| weights | dense | FT | 45.0, 25.0 | 35.0 | 25.0 | 40.0 | 100.0 | 40.0 |",
+        "| width | dense | FT | 45.0, 25.0 | 35.0 | 25.0 | 40.0 | 100.0 | 40.0 |",
     ]
+
+
+def run(folder, kind, accuracy, checkpoint="a"):
+    scores = {"UA": accuracy, "MIA-Efficacy": 1.0, "RA": 1.0, "TA": 0.5, "RTE": 1.0}
+    content = {"script": "main_forget.py", "status": "done", "fingerprint": f"{folder}{checkpoint}", "method": "FT"}
+    content |= {"paper_name": "FT", "compat": "fixed", "seed": 1, "scores": scores, "config": {"hyper": {}}}
+    content |= {"scenario": {"kind": kind, "words": kind}, "model": {"dataset": "a", "arch": "b", "sparsity": 0}}
+    folder.mkdir(parents=True)
+    files.write_json(folder / "result.json", content | {"seal": files.seal(content)})
+
+
+def test_only_runs_that_forget_the_class_count_and_two_of_one_seed_must_agree(tmp_path):
+    run(tmp_path / "class" / "dense" / "FT", "class", 0.25)
+    run(tmp_path / "random" / "dense" / "FT", "random", 0.75)
+    run(tmp_path / "class" / "dense" / "SalUn", "class", 0.5)
+    run(tmp_path / "again" / "dense" / "FT", "class", 0.25, "b")
+    one = {"model": "dense", "method": "FT", "seed": 1, "UA": 0.25, "MIA-Efficacy": 1.0, "RA": 1.0, "TA": 0.5}
+    assert why_16px.scores([tmp_path]) == [one]
+    run(tmp_path / "other" / "dense" / "FT", "class", 0.5, "c")
+    with pytest.raises(UsageError, match="another run of FT on dense with this seed has other scores"):
+        why_16px.scores([tmp_path])
 
 
 def test_the_table_in_results_is_that_of_its_scores(capsys):
