@@ -8,7 +8,7 @@
 The runs go to the folder of those sweeps, and finished ones are not made again. At the end the script prints a table,
 and writes it and its scores to runs/table1-16px/why. --table FILE prints the table of such a file of scores.
 
-epochs: FT for the paper's 10 epochs in place of 3, on the dense and the 95 %-sparse model.
+epochs: FT for the paper's 10 epochs instead of 3, on the dense and the 95 %-sparse model.
 norms: FT on the dense model with each convolution scaled to the norm that it has in the 95 %-sparse and in the
     98 %-sparse model, on the 95 %-sparse model with the norms of the 98 %-sparse one, and on the 98 %-sparse model with
     the norms of the dense one. A batch norm follows each convolution, so outputs stay the same, but for its epsilon.
@@ -22,7 +22,7 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ import main_imp  # noqa: E402
 import models  # noqa: E402
 from models import architecture, resnet  # noqa: E402
 from report.runs import METRICS, collect  # noqa: E402
+from report.text import markdown  # noqa: E402
+from report.verdict import average_gap  # noqa: E402
 from trainer import checkpoints  # noqa: E402
 from utils import files  # noqa: E402
 from utils.errors import UsageError, leave, script  # noqa: E402
@@ -73,7 +75,7 @@ ROWS = {  # rows of the table, by the question that they answer: names of models
 narrow = partial(resnet.ResNet, resnet.BasicBlock, (2, 2, 2, 2), width=40)  # takes the number of classes
 
 
-def run(main, folder: Path, *flags: str) -> None:
+def run(main: Callable[[list[str]], int], folder: Path, *flags: str) -> None:
     """Run a script with the flags of the data and ``flags``.
 
     Raises:
@@ -110,16 +112,28 @@ def rescale(source: Path, model: Path, target: Path) -> Path:
         behind = name.replace("conv", "bn").replace("downsample.0", "downsample.1").removesuffix("weight")
         state[f"{behind}running_mean"] *= factor
         state[f"{behind}running_var"] *= factor**2
-    target.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(target.parent)
     checkpoints.write(content, target)
     return target
 
 
+def trained_models(seed: int) -> dict[str, Path]:
+    """The checkpoints that the sweeps have left.
+
+    Raises:
+        UsageError: one is missing.
+    """
+    found = {name: FOLDER / f"seed{seed}" / f"{place}checkpoint.pth.tar" for name, place in MODELS.items()}
+    for path in found.values():
+        if not path.is_file():
+            raise UsageError(f"{path}: is not there; first run python main_sweep.py experiments/sparsity-16px.yaml")
+    return found
+
+
 def study(seed: int) -> None:
     """Everything for one seed."""
-    folder = FOLDER / f"seed{seed}"
+    folder, trained = FOLDER / f"seed{seed}", trained_models(seed)
     forgotten = folder / "class"
-    trained = {name: folder / f"{place}checkpoint.pth.tar" for name, place in MODELS.items()}
     for name in ("dense", "sparse-rate=0.95"):
         forget(trained[name], forgotten / name, seed, "resnet18", "FT-10")
     for name, (source, other) in SCALED.items():
@@ -156,21 +170,48 @@ def retrained(model: str) -> str:
     return model.partition("-norms")[0]
 
 
-def table(lines: Iterable[dict[str, Any]]) -> str:
-    """Gap to Retrain by seed, and mean scores in per cent, of the runs in ``lines``; as Markdown."""
+def table(lines: Sequence[dict[str, Any]]) -> str:
+    """Gap to Retrain by seed, and mean scores in per cent, of the runs in ``lines``; as Markdown.
+
+    A last line names the rows that are left out, because no seed has both the run and its Retrain.
+    """
     runs = {(line["model"], line["method"], line["seed"]): line for line in lines}
     seeds = sorted({seed for _, _, seed in runs})
-    rows = [["changed", "model", "method", "gap, by seed", "gap, mean", *METRICS], ["---"] * 3 + ["---:"] * 6]
+    rows, missing = [], []
     for question, pairs in ROWS.items():
         for model, method in pairs:
-            places = [((model, method, seed), (retrained(model), "retrain", seed)) for seed in seeds]
-            pairs_here = [(runs[own], runs[other]) for own, other in places if own in runs and other in runs]
-            if pairs_here:
-                gaps = [100 * statistics.mean(abs(a[score] - b[score]) for score in METRICS) for a, b in pairs_here]
-                means = (100 * statistics.mean(run[score] for run, _ in pairs_here) for score in METRICS)
-                figures = [", ".join(f"{gap:.1f}" for gap in gaps), f"{statistics.mean(gaps):.1f}"]
-                rows.append([question, model, method, *figures, *(f"{mean:.1f}" for mean in means)])
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+            keys = [((model, method, seed), (retrained(model), "retrain", seed)) for seed in seeds]
+            compared = [(runs[own], runs[exact]) for own, exact in keys if own in runs and exact in runs]
+            if not compared:
+                missing.append(f"{method} on {model} ({question})")
+                continue
+            gaps = [100 * average_gap(*pair) for pair in compared]
+            means = [100 * statistics.mean(own[score] for own, _ in compared) for score in METRICS]
+            figures = [", ".join(f"{gap:.1f}" for gap in gaps), f"{statistics.mean(gaps):.1f}"]
+            rows.append([question, model, method, *figures, *(f"{mean:.1f}" for mean in means)])
+    text = markdown(["changed", "model", "method", "gap, by seed", "gap, mean", *METRICS], rows)
+    return text + (f"\nleft out, no run with its Retrain: {', '.join(missing)}\n" if missing else "")
+
+
+def read_scores(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file of scores.
+
+    Raises:
+        UsageError: it is none.
+    """
+    source, kinds = (
+        f"--table {path}",
+        {"model": str, "method": str, "seed": int, **dict.fromkeys(METRICS, (int, float))},
+    )
+    try:
+        lines = [json.loads(line) for line in files.read_text(path, source).splitlines()]
+    except ValueError:
+        lines = []
+    if not lines or not all(
+        isinstance(line, dict) and all(isinstance(line.get(key), kind) for key, kind in kinds.items()) for line in lines
+    ):
+        raise UsageError(f"{source}: holds no scores of this script; give the scores.jsonl that it wrote")
+    return lines
 
 
 @script
@@ -184,8 +225,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--table", type=Path, metavar="FILE", help="print the table of these scores, and run nothing")
     wanted = parser.parse_args(argv)
     if wanted.table:
-        print(table(map(json.loads, files.read_text(wanted.table, f"--table {wanted.table}").splitlines())), end="")
+        print(table(read_scores(wanted.table)), end="")
         return 0
+    collect(wanted.also)
+    for seed in wanted.seeds:
+        trained_models(seed)
     if NARROW not in models.names():
         architecture(NARROW)(narrow)
     for seed in wanted.seeds:

@@ -65,7 +65,7 @@ class ResNet(nn.Module):
         block: kind of the residual blocks.
         depths: number of blocks of each stage; each stage is twice as wide as the one before it.
         classes: outputs of the head.
-        imagenet_stem: 7x7 convolution with stride 2 and max-pooling, in place of one 3x3 convolution.
+        imagenet_stem: 7x7 convolution with stride 2 and max-pooling, instead of one 3x3 convolution.
         width: channels of the stem and of the first stage's blocks; 64 in the paper.
     """
 

@@ -120,11 +120,12 @@ def table(result: dict[str, Any], first: OtherModel | None, exact: OtherModel | 
 
 
 def _row(name: str, scores: dict[str, float], exact: OtherModel | None, took: float | None) -> list[str]:
-    gap = None if exact is None else _gap(scores, exact.scores)
+    gap = None if exact is None else average_gap(scores, exact.scores)
     return [name, *(percent(scores[metric]) for metric in METRICS), percent(gap), minutes(took)]
 
 
-def _gap(scores: dict[str, float], exact: dict[str, float]) -> float:
+def average_gap(scores: dict[str, float], exact: dict[str, float]) -> float:
+    """Mean absolute difference of the four scores to Retrain's, in [0, 1]."""
     return statistics.fmean(abs(scores[metric] - exact[metric]) for metric in METRICS)
 
 
@@ -185,11 +186,11 @@ def _against_original(
 
 def _against_retrain(unlearned: dict[str, float], first: OtherModel | None, exact: OtherModel) -> str:
     signed = ", ".join(f"{metric} {100 * (unlearned[metric] - exact.scores[metric]):+.2f}" for metric in METRICS)
-    gap = _gap(unlearned, exact.scores)
+    gap = average_gap(unlearned, exact.scores)
     line = f"average gap to Retrain {100 * gap:.2f} points ({signed})"
     if first is None:
         return line
-    idle = _gap(first.scores, exact.scores)
+    idle = average_gap(first.scores, exact.scores)
     return f"{line}; doing nothing: {100 * idle:.2f}" + ("" if gap < idle else ", which is nearer")
 
 

@@ -41,7 +41,7 @@ def test_convolutions_get_the_norms_of_the_other_model_and_outputs_stay(tmp_path
     for name, weights in other.named_parameters():
         if weights.dim() == 4:
             assert after.weights[name].norm() == pytest.approx(weights.norm().item(), rel=1e-5)
-        elif "running" not in name:
+        else:
             assert torch.equal(after.weights[name], model.state_dict()[name])
     images = torch.rand(4, 3, 16, 16)
     before = model(images)
@@ -74,7 +74,11 @@ def test_the_table_compares_runs_with_retrain_of_the_same_model_and_seed(tmp_pat
     ]
     path.write_text("\n".join(lines) + "\n")
     assert why_16px.main(["--table", str(path)]) == 0
-    assert capsys.readouterr().out.splitlines()[2:] == [
+    shown, left_out = capsys.readouterr().out.split("\n\n")
+    assert left_out.startswith(
+        "left out, no run with its Retrain: FT on sparse-rate=0.95 (epochs), FT-10 on dense (epochs)"
+    )
+    assert shown.splitlines()[2:] == [
         "| epochs | dense | FT | 45.0, 25.0 | 35.0 | 25.0 | 40.0 | 100.0 | 40.0 |",
         "| norms | dense | FT | 45.0, 25.0 | 35.0 | 25.0 | 40.0 | 100.0 | 40.0 |",
         "| norms | dense-norms-of-0.98 | FT | 5.0 | 5.0 | 100.0 | 100.0 | 100.0 | 50.0 |",
@@ -107,3 +111,20 @@ def test_the_table_in_results_is_that_of_its_scores(capsys):
     folder = Path(__file__).parent.parent / "results" / "why-16px"
     assert why_16px.main(["--table", str(folder / "scores.jsonl")]) == 0
     assert capsys.readouterr().out == (folder / "table.md").read_text()
+
+
+@pytest.mark.parametrize("text", ["{}\n", "[1]\n", "no JSON\n", '{"model": "dense", "method": "FT", "seed": 1}\n'])
+def test_a_file_that_holds_no_scores_is_one_line(text, tmp_path, capsys):
+    path = tmp_path / "other.jsonl"
+    path.write_text(text)
+    assert why_16px.main(["--table", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "holds no scores of this script" in said and said.count("\n") == 1
+
+
+def test_without_the_models_of_the_sweeps_nothing_is_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert why_16px.main([]) == 2
+    said = capsys.readouterr().err
+    assert "main_sweep.py experiments/sparsity-16px.yaml" in said and said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

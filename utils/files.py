@@ -73,9 +73,9 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Replace the folder ``path`` by a new one.
 
     The new folder is filled beside it and then renamed, so that it is whole wherever it exists. An old one is renamed
-    just before that and deleted afterwards; a process that is killed between the two leaves it beside ``path``, as
-    ``.NAME.….unfinished/old``. The parent folder must exist. Of several processes the main one writes, and the others
-    wait for it.
+    just before that and deleted afterwards. A process that is killed between the two renames leaves it beside ``path``,
+    as ``old`` in a hidden folder, which ``remove_unfinished`` deletes. The parent folder must exist. Of several
+    processes the main one writes, and the others wait for it.
 
     Args:
         fill: writes the content into the folder that it is given.
