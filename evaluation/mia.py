@@ -120,13 +120,16 @@ def svc_mia(
 
     def attack(feature: Features) -> float:
         def column(predictions: Predictions) -> np.ndarray:
-            values = feature(predictions.probs.numpy(), predictions.labels.numpy())
+            values = feature(*arrays[id(predictions)])
             return values.reshape(len(values), -1)
 
         judge = _fit(column(shadow_members), column(shadow_others))
         right = float(1 - judge(column(target_others)).mean())
         return right if target_members is None else (float(judge(column(target_members)).mean()) + right) / 2
 
+    # not in the threads below: in a forked process, threads that use torch for the first time at once can fail
+    outputs = (each for each in (shadow_members, shadow_others, target_members, target_others) if each is not None)
+    arrays = {id(each): (each.probs.numpy(), each.labels.numpy()) for each in outputs}
     chosen = {key: feature for key, feature in features(compat).items() if key in keys}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # libsvm works without the interpreter's lock
         longest_first = [*reversed(chosen)]  # "prob", with all outputs, takes longest
